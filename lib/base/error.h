@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Raising errors inside the library. */
+#ifndef WBI_ERROR_H
+#define WBI_ERROR_H
+
+#include <waybill/base.h>
+
+/* Set *err (unless NULL or already set) and give back the code. */
+#define WBI_FAIL(err, code, ...)                                              \
+	wb_error_set((err), (code), 0, __func__, __VA_ARGS__)
+#define WBI_FAIL_FOREIGN(err, code, foreign, ...)                             \
+	wb_error_set((err), (code), (foreign), __func__, __VA_ARGS__)
+
+/* The code that stands for an errno: ENOSPC, EDQUOT, ENOMEM, ENOENT, EACCES,
+ * EPERM, EEXIST, EBUSY, EAGAIN, ETIMEDOUT, ECONN*; else WB_EIO. */
+wb_code wbi_code_from_errno(int errnum);
+
+/* "what: text of errno", with the code that stands for it. */
+wb_code wbi_fail_errno(wb_error *err, int errnum, const char *where,
+		       const char *format, ...) WB_PRINTF(4, 5);
+
+#endif
