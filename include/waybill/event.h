@@ -57,10 +57,16 @@ typedef struct wb_limits {
 #define WB_LIMITS_DEFAULT {1024 * 1024, 64, 64 * 1024, 255}
 
 /*
- * Is this event one that could be published? Checks lengths (attributes that
- * become AMQP short strings hold at most 255 bytes: AMQP 0-9-1, 4.2.5.3),
- * UTF-8 and control characters (CloudEvents 1.0, "Type System"), header names
- * (lower-case ASCII letters and digits) and the limits. `limits` may be NULL.
+ * Is this event one that could be published? Checks
+ * - lengths: every attribute at most 255 bytes (what an AMQP short string
+ *   holds: AMQP 0-9-1, 4.2.5.3), but data_schema 1,024 and tracestate 512;
+ * - UTF-8 without control characters (CloudEvents 1.0, "Type System");
+ * - header names: lower-case ASCII letters and digits, at most 125 of them,
+ *   each once, none of the attributes above by its CloudEvents name
+ *   (partitionkey, dataschema, ...), "data", or beginning with "wb";
+ * - time: a year of 0000 to 9999 (RFC 3339);
+ * - the limits. `limits` may be NULL. Whatever they say, data holds at most
+ *   512 MiB, headers 1,024 and 1 MiB.
  *
  * WB_EINVAL or WB_ELIMIT, naming the attribute; the event is not changed.
  */

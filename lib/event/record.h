@@ -11,7 +11,7 @@
 
 enum {
 	WBI_RECORD_VERSION = 1,
-	WBI_RECORD_FIXED = 64, /* bytes before the strings */
+	WBI_RECORD_FIXED = 68, /* bytes before the strings */
 	WBI_RECORD_HEADERS_MAX = 1024
 };
 
