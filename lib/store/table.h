@@ -26,7 +26,9 @@ wb_code wbi_lmdb_fail(wb_error *err, int rc, const char *where,
 wb_code wbi_table_open(MDB_txn *txn, const char *name, enum wbi_table_kind kind,
 		       bool create, wbi_table *ret, wb_error *err);
 
-/* Transactions of an environment. begin_read never waits. */
+/* Transactions of an environment. A read transaction never waits, a write
+ * transaction waits for LMDB's writer lock. If another process has enlarged
+ * the map, *err has `foreign` MDB_MAP_RESIZED: see wbi_store_adopt_map(). */
 wb_code wbi_txn_begin(MDB_env *env, bool write, MDB_txn **ret, wb_error *err);
 wb_code wbi_txn_commit(MDB_txn *txn, wb_error *err);
 void wbi_txn_abort(MDB_txn *txn); /* NULL allowed */
@@ -50,6 +52,11 @@ wb_code wbi_put_at(MDB_txn *txn, wbi_table table, uint64_t position,
  * MDB_RESERVE): *ret is to be filled before the next call on the txn. */
 wb_code wbi_append_at(MDB_txn *txn, wbi_table table, uint64_t position,
 		      size_t size, uint8_t **ret, wb_error *err);
+
+/* Room for `size` bytes under a key, replacing what is there (MDB_RESERVE):
+ * *ret is to be filled before the next call on the txn. */
+wb_code wbi_reserve(MDB_txn *txn, wbi_table table, wb_str key, size_t size,
+		    uint8_t **ret, wb_error *err);
 
 /* Delete by key; WB_ENOTFOUND leaves *err alone. */
 wb_code wbi_del(MDB_txn *txn, wbi_table table, wb_str key, wb_error *err);
