@@ -10,8 +10,10 @@
 #include <waybill/event.h>
 
 enum {
-	WBI_ENVELOPE_HEADERS = 16, /* at most this many of our own */
-	WBI_ENVELOPE_SCRATCH = 256 /* bytes for printed numbers and times */
+	WBI_ENVELOPE_HEADERS = 16,  /* at most this many of our own */
+	WBI_ENVELOPE_SCRATCH = 256, /* bytes for printed numbers and times */
+	WBI_JSON_DEPTH = 32,
+	WBI_JSON_VALUES = 100 * 1000 /* about 130 bytes each in jansson */
 };
 
 /* Where an event comes from, beside what it says of itself. */
@@ -34,14 +36,66 @@ void wbi_envelope_binary(const wb_event *event,
 			 char scratch[WBI_ENVELOPE_SCRATCH], wb_message *ret);
 
 /*
- * Structured mode: the same message, its body the JSON event format. JSON
- * data is put in as it stands, other data as data_base64. *ret_body is the
- * caller's to free and must outlive *ret. WB_EINVAL: content type says JSON
- * but the data is not. WB_ENOMEM.
+ * Structured mode: the same properties, no headers, and as its body the JSON
+ * event format. JSON data is put in as it stands, other data as data_base64.
+ * *ret_body is the caller's to free and must outlive *ret. WB_EINVAL,
+ * WB_ELIMIT: as wbi_envelope_check_structured(). WB_ENOMEM.
  */
 wb_code wbi_envelope_structured(const wb_event *event,
 				const wbi_envelope_context *context,
 				wb_message *ret, char **ret_body,
 				wb_error *err);
+
+/*
+ * Could this event be sent in structured mode? WB_EINVAL: content type says
+ * JSON but data is not (or holds a key twice, or is nested deeper than
+ * WBI_JSON_DEPTH). WB_ELIMIT: more than WBI_JSON_VALUES values. WB_ENOMEM.
+ */
+wb_code wbi_envelope_check_structured(const wb_event *event, wb_error *err);
+
+/* Does this content type say JSON: .../json or ...+json, any parameters? */
+bool wbi_content_type_is_json(wb_str content_type);
+
+/* Which of the forms a message had; tried in this order. */
+typedef enum wbi_form {
+	WBI_FORM_STRUCTURED, /* content type application/cloudevents+json */
+	WBI_FORM_BINARY,     /* ce-specversion */
+	WBI_FORM_AMQP,       /* cloudEvents_specversion, cloudEvents:... */
+	WBI_FORM_BARE,       /* specversion, id and type without a prefix */
+	WBI_FORM_RAW         /* no CloudEvents at all */
+} wbi_form;
+
+/*
+ * A message understood as an event. `event` borrows from the message and from
+ * this struct; both must stay where they are. event.headers are extension
+ * attributes; `others` are all headers that are not attributes of the event:
+ * those a broker added (x-...), and those whose name or value no event can
+ * have.
+ */
+typedef struct wbi_received {
+	wb_event event;
+	wbi_form form;
+	wb_str origin;     /* of a waybill journal; empty: another sender */
+	uint64_t position; /* there; 0: unknown */
+	const wb_header *others;
+	size_t other_count;
+	/* private: what has to be freed */
+	wb_header *headers;
+	void *json;
+	char *bytes;
+} wbi_received;
+
+/*
+ * Understand a message from whoever sent it (docs/format.md, "Reading").
+ * Where an attribute is missing, the AMQP property stands in: message_id,
+ * type or else the routing key, app_id or else the exchange, correlation_id,
+ * timestamp. `limits` may be NULL.
+ *
+ * WB_EINVAL: no id at all, or not an event, with the reason. WB_ELIMIT: over a
+ * limit. WB_ENOMEM. After an error there is nothing to free.
+ */
+wb_code wbi_envelope_read(const wb_message *message, const wb_limits *limits,
+			  wbi_received *ret, wb_error *err);
+void wbi_envelope_read_fini(wbi_received *received);
 
 #endif
