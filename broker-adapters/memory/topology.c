@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Exchanges, queues and bindings, and the way of a message through them. Few
+ * of each, so all are found by looking at every one. The default exchange ""
+ * has no object of its own bindings: its routing key is a queue's name.
+ *
+ * Objects are owned by the broker. A deleted queue stays, marked, because its
+ * log must outlive it; a declaration of its name brings it back empty.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker-adapters/memory/model.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+
+/* ---- topic patterns ---------------------------------------------------- */
+
+/* The word at *at, and *at behind its dot. An empty text has no words. */
+static bool topology_word(wb_str text, size_t *at, wb_str *ret_word)
+{
+	const char *dot;
+	size_t end = text.len;
+
+	if (text.len == 0 || *at > text.len)
+		return false;
+	dot = memchr(text.ptr + *at, '.', text.len - *at);
+	if (dot)
+		end = (size_t)(dot - text.ptr);
+	*ret_word = wb_str_n(text.ptr + *at, end - *at);
+	*at = end + 1;
+	return true;
+}
+
+static bool topology_is(wb_str word, char sign)
+{
+	return word.len == 1 && word.ptr[0] == sign;
+}
+
+/*
+ * Greedy with one step back: only the last # seen can need to take more words,
+ * as what stands before it has matched already.
+ */
+bool wbi_mem_topic_match(wb_str pattern, wb_str key)
+{
+	size_t p = 0, k = 0, many_p = SIZE_MAX, many_k = 0;
+	wb_str want, word;
+
+	for (;;) {
+		size_t next_p = p, next_k = k;
+		bool more = topology_word(pattern, &next_p, &want);
+
+		if (more && topology_is(want, '#')) {
+			many_p = p = next_p;
+			many_k = k;
+			continue;
+		}
+		if (!topology_word(key, &next_k, &word))
+			return !more;
+		if (more && (topology_is(want, '*') || wb_str_eq(want, word))) {
+			p = next_p;
+			k = next_k;
+			continue;
+		}
+		if (many_p == SIZE_MAX)
+			return false;
+		topology_word(key, &many_k, &word);
+		k = many_k;
+		p = many_p;
+	}
+}
+
+/* ---- finding ----------------------------------------------------------- */
+
+static wbi_mem_exchange *topology_exchange(const wb_memory *memory, wb_str name)
+{
+	for (size_t i = 0; i < memory->exchange_count; i++)
+		if (wb_str_eq(wb_str_from(memory->exchanges[i]->name), name))
+			return memory->exchanges[i];
+	return NULL;
+}
+
+wbi_mem_exchange *wbi_mem_find_exchange(const wb_memory *memory, wb_str name,
+					int64_t now_us)
+{
+	wbi_mem_exchange *found = topology_exchange(memory, name);
+
+	return found && found->hidden_until_us <= now_us ? found : NULL;
+}
+
+wbi_mem_queue *wbi_mem_find_queue(const wb_memory *memory, wb_str name)
+{
+	for (size_t i = 0; i < memory->queue_count; i++)
+		if (wb_str_eq(wb_str_from(memory->queues[i]->name), name))
+			return memory->queues[i];
+	return NULL;
+}
+
+void wbi_mem_unbind(wb_memory *memory, const wbi_mem_exchange *exchange,
+		    const wbi_mem_queue *queue)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < memory->binding_count; i++) {
+		wbi_mem_binding *b = memory->bindings[i];
+
+		if ((!exchange || b->exchange == exchange) &&
+		    (!queue || b->queue == queue))
+			free(b);
+		else
+			memory->bindings[kept++] = b;
+	}
+	memory->binding_count = kept;
+}
+
+/* ---- declaring --------------------------------------------------------- */
+
+static const char *const topology_types[] = {
+	[WBI_MEM_DIRECT] = "direct",
+	[WBI_MEM_FANOUT] = "fanout",
+	[WBI_MEM_TOPIC] = "topic",
+};
+
+static uint16_t topology_fail(wb_error *err, uint16_t reply_code, wb_code code,
+			      const char *what, wb_str name, const char *why)
+{
+	WBI_FAIL_FOREIGN(err, code, reply_code, "%s '%.*s': %s", what,
+			 (int)name.len, name.ptr ? name.ptr : "", why);
+	return reply_code;
+}
+
+static void topology_set_name(char *ret, wb_str name)
+{
+	WB_ASSERT(name.len <= WBI_MEM_NAME_MAX);
+	if (name.len > 0)
+		memcpy(ret, name.ptr, name.len);
+	ret[name.len] = '\0';
+}
+
+static uint16_t topology_add_exchange(wb_memory *memory, wb_str name,
+				      size_t type, wb_error *err)
+{
+	wbi_mem_exchange *exchange;
+
+	if (memory->exchange_count == WB_MEMORY_EXCHANGES_MAX)
+		return topology_fail(err, 506, WB_ELIMIT, "exchange", name,
+				     "there are too many");
+	exchange = calloc(1, sizeof(*exchange));
+	if (!exchange)
+		return topology_fail(err, 541, WB_ENOMEM, "exchange", name,
+				     "out of memory");
+	topology_set_name(exchange->name, name);
+	exchange->type = (wbi_mem_type)type;
+	memory->exchanges[memory->exchange_count++] = exchange;
+	return 0;
+}
+
+static uint16_t topology_declare_exchange(wb_memory *memory,
+					  const wb_declaration *what,
+					  int64_t now_us, wb_error *err)
+{
+	wbi_mem_exchange *found = topology_exchange(memory, what->name);
+	size_t type = 0;
+
+	if (what->check_only) {
+		if (!found || found->hidden_until_us > now_us)
+			return topology_fail(err, 404, WB_ENOTFOUND, "exchange",
+					     what->name, "does not exist");
+		return 0;
+	}
+	while (type < WBI_COUNT(topology_types) &&
+	       !wb_str_eq(what->exchange_type,
+			  wb_str_from(topology_types[type])))
+		type++;
+	if (type == WBI_COUNT(topology_types))
+		return topology_fail(err, 503, WB_EINVAL, "exchange",
+				     what->name,
+				     "unknown type; direct, fanout and topic "
+				     "are there");
+	if (!found)
+		return topology_add_exchange(memory, what->name, type, err);
+	if ((size_t)found->type != type)
+		return topology_fail(err, 406, WB_EMISMATCH, "exchange",
+				     what->name, "exists with another type");
+	found->hidden_until_us = 0;
+	return 0;
+}
+
+static int topology_compare_arguments(const void *a, const void *b)
+{
+	const wb_argument *x = a, *y = b;
+	size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
+	int order = len ? memcmp(x->name.ptr, y->name.ptr, len) : 0;
+
+	if (order != 0)
+		return order;
+	return (x->name.len > y->name.len) - (x->name.len < y->name.len);
+}
+
+/* All arguments as one text that is equal exactly when they are. */
+static char *topology_arguments_text(const wb_declaration *what)
+{
+	size_t count = what->argument_count;
+	wb_argument *sorted = malloc((count + 1) * sizeof(*sorted));
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = sorted ? open_memstream(&text, &size) : NULL;
+
+	if (!out) {
+		free(sorted);
+		return NULL;
+	}
+	if (count > 0)
+		memcpy(sorted, what->arguments, count * sizeof(*sorted));
+	qsort(sorted, count, sizeof(*sorted), topology_compare_arguments);
+	for (size_t i = 0; i < count; i++) {
+		fprintf(out, "%.*s=", (int)sorted[i].name.len,
+			sorted[i].name.ptr);
+		if (sorted[i].is_number || sorted[i].is_bool)
+			fprintf(out, "%" PRId64 ";", sorted[i].number);
+		else
+			fprintf(out, "'%.*s';", (int)sorted[i].text.len,
+				sorted[i].text.ptr);
+	}
+	free(sorted);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+static const wb_argument *topology_argument(const wb_declaration *what,
+					    const char *name)
+{
+	for (size_t i = 0; i < what->argument_count; i++)
+		if (wb_str_eq(what->arguments[i].name, wb_str_from(name)))
+			return &what->arguments[i];
+	return NULL;
+}
+
+/* `arguments` becomes the queue's. */
+static void topology_begin_queue(wbi_mem_queue *queue, char *arguments,
+				 const wb_declaration *what)
+{
+	const wb_argument *length = topology_argument(what, "x-max-length");
+	const wb_argument *overflow = topology_argument(what, "x-overflow");
+	const wb_argument *single =
+		topology_argument(what, "x-single-active-consumer");
+
+	free(queue->arguments);
+	queue->arguments = arguments;
+	queue->exists = true;
+	queue->max_length = length && length->is_number ? length->number : -1;
+	queue->reject_publish =
+		overflow &&
+		wb_str_eq(overflow->text, wb_str_from("reject-publish"));
+	queue->single_active = single && single->is_bool && single->number;
+}
+
+static uint16_t topology_create_queue(wb_memory *memory, wbi_mem_queue *queue,
+				      const wb_declaration *what,
+				      char *arguments, wb_error *err)
+{
+	if (!queue && memory->queue_count == WB_MEMORY_QUEUES_MAX) {
+		free(arguments);
+		return topology_fail(err, 506, WB_ELIMIT, "queue", what->name,
+				     "there are too many");
+	}
+	if (!queue) {
+		queue = calloc(1, sizeof(*queue));
+		if (!queue) {
+			free(arguments);
+			return topology_fail(err, 541, WB_ENOMEM, "queue",
+					     what->name, "out of memory");
+		}
+		topology_set_name(queue->name, what->name);
+		memory->queues[memory->queue_count++] = queue;
+	}
+	topology_begin_queue(queue, arguments, what);
+	return 0;
+}
+
+static uint16_t topology_declare_queue(wb_memory *memory,
+				       const wb_declaration *what,
+				       wb_error *err)
+{
+	wbi_mem_queue *found = wbi_mem_find_queue(memory, what->name);
+	char *arguments;
+	bool same;
+
+	if (what->check_only)
+		return found && found->exists
+			       ? 0
+			       : topology_fail(err, 404, WB_ENOTFOUND, "queue",
+					       what->name, "does not exist");
+	arguments = topology_arguments_text(what);
+	if (!arguments)
+		return topology_fail(err, 541, WB_ENOMEM, "queue", what->name,
+				     "out of memory");
+	if (!found || !found->exists)
+		return topology_create_queue(memory, found, what, arguments,
+					     err);
+	same = !strcmp(found->arguments, arguments);
+	if (!same)
+		WBI_FAIL_FOREIGN(err, WB_EMISMATCH, 406,
+				 "queue '%s' exists with the arguments {%s}, "
+				 "declared were {%s}",
+				 found->name, found->arguments, arguments);
+	free(arguments);
+	return same ? 0 : 406;
+}
+
+static uint16_t topology_declare_binding(wb_memory *memory,
+					 const wb_declaration *what,
+					 int64_t now_us, wb_error *err)
+{
+	wbi_mem_queue *queue = wbi_mem_find_queue(memory, what->name);
+	wbi_mem_exchange *exchange =
+		wbi_mem_find_exchange(memory, what->exchange, now_us);
+	wbi_mem_binding *binding;
+
+	if (what->exchange.len == 0)
+		return topology_fail(err, 403, WB_EACCESS, "queue", what->name,
+				     "nothing can be bound to the default "
+				     "exchange");
+	if (!queue || !queue->exists)
+		return topology_fail(err, 404, WB_ENOTFOUND, "queue",
+				     what->name, "does not exist");
+	if (!exchange)
+		return topology_fail(err, 404, WB_ENOTFOUND, "exchange",
+				     what->exchange, "does not exist");
+	for (size_t i = 0; i < memory->binding_count; i++) {
+		binding = memory->bindings[i];
+		if (binding->exchange == exchange && binding->queue == queue &&
+		    wb_str_eq(wb_str_from(binding->key), what->binding_key))
+			return 0;
+	}
+	binding = memory->binding_count < WB_MEMORY_BINDINGS_MAX
+			  ? calloc(1, sizeof(*binding))
+			  : NULL;
+	if (!binding)
+		return topology_fail(err, 506, WB_ELIMIT, "queue", what->name,
+				     "no room for one more binding");
+	binding->exchange = exchange;
+	binding->queue = queue;
+	topology_set_name(binding->key, what->binding_key);
+	memory->bindings[memory->binding_count++] = binding;
+	return 0;
+}
+
+uint16_t wbi_mem_declare(wb_memory *memory, const wb_declaration *what,
+			 int64_t now_us, wb_error *err)
+{
+	switch (what->kind) {
+	case WB_TOPOLOGY_EXCHANGE:
+		return topology_declare_exchange(memory, what, now_us, err);
+	case WB_TOPOLOGY_QUEUE:
+		return topology_declare_queue(memory, what, err);
+	case WB_TOPOLOGY_BINDING:
+		break;
+	}
+	return topology_declare_binding(memory, what, now_us, err);
+}
+
+/* ---- routing ----------------------------------------------------------- */
+
+static bool topology_matches(const wbi_mem_binding *binding, wb_str key)
+{
+	switch (binding->exchange->type) {
+	case WBI_MEM_FANOUT:
+		return true;
+	case WBI_MEM_TOPIC:
+		return wbi_mem_topic_match(wb_str_from(binding->key), key);
+	case WBI_MEM_DIRECT:
+		break;
+	}
+	return wb_str_eq(wb_str_from(binding->key), key);
+}
+
+size_t wbi_mem_route(wb_memory *memory, const wbi_mem_exchange *exchange,
+		     wbi_mem_message *message, bool *ret_refused)
+{
+	wb_str key = message->view.routing_key;
+	size_t queues = 0;
+
+	*ret_refused = false;
+	memory->routings++;
+	if (exchange->name[0] == '\0') {
+		wbi_mem_queue *queue = wbi_mem_find_queue(memory, key);
+
+		if (!queue || !queue->exists)
+			return 0;
+		*ret_refused = !wbi_mem_queue_put(memory, queue, message);
+		return 1;
+	}
+	for (size_t i = 0; i < memory->binding_count; i++) {
+		wbi_mem_binding *binding = memory->bindings[i];
+
+		/* Several matching bindings are still one copy per queue. */
+		if (binding->exchange != exchange ||
+		    binding->queue->routed_by == memory->routings ||
+		    !topology_matches(binding, key))
+			continue;
+		binding->queue->routed_by = memory->routings;
+		queues++;
+		if (!wbi_mem_queue_put(memory, binding->queue, message))
+			*ret_refused = true;
+	}
+	return queues;
+}
