@@ -33,9 +33,10 @@ typedef struct wb_route {
 	/* Topic pattern over the type: words between dots, * for one word, #
 	 * for any number (RabbitMQ, "Topics"). NULL: "#". */
 	const char *type;
-	const char *exchange;    /* NULL: "events" */
-	/* Template: {type} {source} {subject} {key} {aggregatetype}
-	 * {aggregateid}; NULL: "{type}". subject is split at its first '/'. */
+	const char *exchange;    /* NULL: "events"; "": the default one */
+	/* Template: text and {type} {source} {subject} {key} {aggregatetype}
+	 * {aggregateid}, 16 parts at most; NULL: "{type}". subject is split at
+	 * its first '/'; what the event does not have is empty. */
 	const char *routing_key;
 	wb_unroutable unroutable;
 	wb_order order;
@@ -47,22 +48,25 @@ typedef struct wb_routes wb_routes;
 enum { WB_ROUTES_MAX = 256 };
 
 /*
- * Compile a table of routes; WB_EINVAL names the route by number and what is
- * wrong in it. `count` 0 gives the implicit route alone. Immutable afterwards:
+ * Compile a table of routes; WB_EINVAL names the route by number (from 1) and
+ * what is wrong in it; a route that an earlier one leaves nothing to do is
+ * wrong too. `count` 0 gives the implicit route alone. Immutable afterwards:
  * may be shared between threads. Free with wb_routes_free().
  */
 WB_API wb_code wb_routes_new(const wb_route *routes, size_t count,
 			     wb_routes **ret, wb_error *err);
 WB_API void wb_routes_free(wb_routes *routes);
 
-/* The route for a type; never NULL; borrowed from `routes`. */
+/* The route for a type, with its defaults filled in; never NULL; borrowed from
+ * `routes`. */
 WB_API const wb_route *wb_routes_match(const wb_routes *routes, wb_str type);
 
 enum { WB_ROUTING_KEY_MAX = 255 };
 
 /*
- * The routing key for an event by a route of this table. WB_ELIMIT if it would
- * be longer than 255 bytes (AMQP short string). *ret_len excludes the NUL.
+ * The routing key for an event by a route that wb_routes_match() returned.
+ * WB_ELIMIT if it would be longer than 255 bytes (AMQP short string).
+ * *ret_len excludes the NUL.
  */
 WB_API wb_code wb_route_key(const wb_route *route, const wb_event *event,
 			    char ret[WB_ROUTING_KEY_MAX + 1], size_t *ret_len,
