@@ -76,7 +76,8 @@ wb_code wbi_journal_quota(const wbi_journal *journal, MDB_txn *txn,
 /*
  * The relay's cursor, a row of relay.cursor in the relay's environment: all
  * positions up to `position` are settled; `floor` is what retention may
- * delete up to (held exchanges keep it back). `event_id` is the id of the
+ * delete up to, never past `position` (held exchanges keep it back). The record
+ * at `position` itself is not pruned before the cursor moves on. `event_id` is the id of the
  * event at `position`, so that a cursor of another history is recognised.
  */
 typedef struct wbi_relay_cursor {
@@ -89,6 +90,9 @@ typedef struct wbi_relay_cursor {
 /* WB_ENOTFOUND (err untouched): none yet, start at position 0. */
 wb_code wbi_relay_cursor_read(wb_store *store, MDB_txn *relay_txn,
 			      wbi_relay_cursor *ret, wb_error *err);
+/* The bytes of that row, wherever they were read. */
+wb_code wbi_relay_cursor_decode(wb_str row, wbi_relay_cursor *ret,
+				wb_error *err);
 wb_code wbi_relay_cursor_write(wb_store *store, MDB_txn *relay_txn,
 			       const wbi_relay_cursor *cursor, wb_error *err);
 

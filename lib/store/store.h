@@ -3,6 +3,7 @@
 #ifndef WBI_STORE_H
 #define WBI_STORE_H
 
+#include <stdatomic.h>
 #include <waybill/store.h>
 
 #include "lib/store/table.h"
@@ -47,6 +48,21 @@ typedef struct wbi_store_info {
 	uint64_t keep_bytes;
 } wbi_store_info;
 
+/*
+ * What an append remembers between calls. Used inside write transactions of
+ * the store only: LMDB's writer lock is its lock. `over_soft` may be looked
+ * at from anywhere.
+ */
+typedef struct wbi_store_memo {
+	uint64_t relay_txn; /* what follows was read at this commit; 0: never */
+	uint64_t floor;     /* prune up to here, 0: nothing */
+	uint64_t parked_bytes;
+	atomic_bool over_soft;   /* the soft mark's crossing was logged */
+	atomic_bool prune_stuck; /* and so was a record that cannot be read */
+} wbi_store_memo;
+
+wbi_store_memo *wbi_store_get_memo(wb_store *store);
+
 const wbi_store_info *wbi_store_get_info(const wb_store *store);
 const wbi_store_tables *wbi_store_get_tables(const wb_store *store);
 const wb_clock *wbi_store_clock(const wb_store *store);
@@ -60,6 +76,15 @@ const wb_log *wbi_store_log(const wb_store *store);
  */
 MDB_env *wbi_store_relay_env(wb_store *store);
 const wbi_relay_tables *wbi_store_relay_tables(const wb_store *store);
+
+/*
+ * Take over the size of a map that another process has enlarged (an error
+ * with `foreign` MDB_MAP_RESIZED). Only where no transaction of this process
+ * is open on the store, on any thread: the map moves. So for a daemon with one
+ * thread; a service closes the store and opens it again. WB_ESTATE for an
+ * environment that the host opened: that is the host's to do.
+ */
+wb_code wbi_store_adopt_map(wb_store *store, wb_error *err);
 
 /* Path of a file in the store's relay directory; into ret, returns ret.
  * PATH_MAX is enough. */

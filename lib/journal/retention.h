@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What an append may add and what it removes: quota and retention. */
+#ifndef WBI_RETENTION_H
+#define WBI_RETENTION_H
+
+#include "lib/journal/journal.h"
+
+/* Bring the store's memo up to the relay's last commit. Inside a write
+ * transaction of the store, since that is the memo's lock. */
+wb_code wbi_retention_refresh(const wbi_journal *journal, wb_error *err);
+
+/* WB_EQUOTA, saying why and what helps, if `bytes` more would pass the hard
+ * mark; one line of log at each crossing of the soft one. */
+wb_code wbi_retention_admit(const wbi_journal *journal, MDB_txn *txn,
+			    uint64_t head, uint64_t bytes, wb_error *err);
+
+/* Remove at most 2 * `appended` records from `first` on whose retention has
+ * passed; `head` is as before the append. */
+wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
+			    uint64_t first, uint64_t head, size_t appended,
+			    wb_error *err);
+
+#endif

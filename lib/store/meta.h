@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The row that says what a store is, and the tables around it. */
+#ifndef WBI_META_H
+#define WBI_META_H
+
+#include "lib/store/store.h"
+
+enum { WBI_RELAY_TABLES = 6 };
+
+/* What a new store is to be; every default filled in, checked. WB_EINVAL
+ * names the option. */
+wb_code wbi_meta_new(const wb_store_options *options, wbi_store_info *ret,
+		     wb_error *err);
+
+/* WB_ENOTFOUND (err untouched): no such row. */
+wb_code wbi_meta_read(MDB_txn *txn, wbi_table meta, wbi_store_info *ret,
+		      wb_error *err);
+wb_code wbi_meta_write(MDB_txn *txn, wbi_table meta, const wbi_store_info *info,
+		       wb_error *err);
+
+wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
+			     wb_error *err);
+wb_code wbi_meta_open_relay_tables(MDB_txn *txn, bool create,
+				   wbi_relay_tables *ret, wb_error *err);
+
+#endif
