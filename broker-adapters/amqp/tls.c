@@ -32,7 +32,8 @@ struct wbi_tls {
 	SSL *ssl;
 	int fd;
 	bool wants_write;
-	bool open;
+	bool open;   /* the handshake is done */
+	bool broken; /* OpenSSL forbids SSL_shutdown after a failure */
 	const char *name; /* what was verified; borrowed from the host */
 };
 
@@ -336,14 +337,14 @@ static wb_code tls_result(wbi_tls *tls, int status, int errnum, wb_error *err)
 		return WBI_FAIL(err, WB_ECLOSED,
 				"the broker closed the connection");
 	case SSL_ERROR_SYSCALL:
-		tls->open = false;
+		tls->broken = true;
 		if (errnum == 0)
 			return WBI_FAIL(err, WB_ECLOSED,
 					"the broker closed the connection");
 		return wbi_fail_errno(err, errnum, __func__, "connection lost");
 	default:
 		code = tls_fail_ssl(tls, err);
-		tls->open = false; /* SSL_shutdown is not allowed any more */
+		tls->broken = true;
 		ERR_clear_error();
 		return code;
 	}
@@ -398,7 +399,7 @@ bool wbi_tls_wants_write(const wbi_tls *tls)
 
 void wbi_tls_goodbye(wbi_tls *tls)
 {
-	if (!tls->open)
+	if (!tls->open || tls->broken)
 		return;
 	ERR_clear_error();
 	SSL_shutdown(tls->ssl);

@@ -56,7 +56,7 @@ typedef struct socket_transport {
 	struct addrinfo *list; /* all addresses; owned */
 	struct addrinfo *at;   /* the present one */
 	wbi_tls *tls;
-	const wb_log *log;
+	wb_log log;
 	wb_code last_code; /* of the addresses tried */
 	int last_errno;
 	char failures[SOCKET_FAILURES_MAX]; /* "address: reason; ..." */
@@ -246,7 +246,7 @@ static wb_code socket_connected(socket_transport *t, wb_error *err)
 	socket_want_write(t, false);
 	if (!host->tls) {
 		if (!host->external_auth && !socket_is_loopback(t->at->ai_addr))
-			wbi_log(t->log, WB_LOG_WARN,
+			wbi_log(&t->log, WB_LOG_WARN,
 				"amqp: %s port %u: the password goes over the "
 				"network unencrypted; use amqps://",
 				host->host, host->port);
@@ -254,7 +254,7 @@ static wb_code socket_connected(socket_transport *t, wb_error *err)
 		return WB_OK;
 	}
 	if (host->insecure)
-		wbi_log(t->log, WB_LOG_WARN,
+		wbi_log(&t->log, WB_LOG_WARN,
 			"amqp: %s port %u: the broker's certificate is not "
 			"verified, as configured; anyone in between can read "
 			"and change everything",
@@ -480,7 +480,8 @@ wb_code wbi_socket_transport_new(const wb_log *log, wbi_lookup_fn lookup,
 		return WBI_FAIL(err, WB_ENOMEM, "out of memory");
 	t->fd = t->timer_fd = -1;
 	t->armed_us = INT64_MAX;
-	t->log = log;
+	if (log)
+		t->log = *log;
 	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (t->epoll_fd >= 0)
 		t->timer_fd = timerfd_create(CLOCK_MONOTONIC,

@@ -63,7 +63,7 @@ typedef struct wbi_transport {
 } wbi_transport;
 
 /*
- * TCP, or TLS over it. `log` may be NULL and must outlive the transport;
+ * TCP, or TLS over it. `log` is copied and may be NULL;
  * `lookup` NULL: getaddrinfo. WB_ENOMEM, and what epoll and timerfd say.
  */
 wb_code wbi_socket_transport_new(const wb_log *log, wbi_lookup_fn lookup,
