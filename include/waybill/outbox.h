@@ -29,7 +29,8 @@ typedef struct wb_outbox_options {
 
 /*
  * A handle for appending; cheap. The store must outlive it. One handle per
- * thread. `options` may be NULL.
+ * thread. `options` may be NULL. WB_EINVAL (the default source cannot be one,
+ * as "/" before a service name of 255 bytes), WB_ENOMEM.
  */
 WB_API wb_code wb_outbox_open(wb_store *store, const wb_outbox_options *options,
 			      wb_outbox **ret, wb_error *err);
@@ -44,8 +45,9 @@ WB_API void wb_outbox_close(wb_outbox *outbox);
  * WB_EINVAL, WB_ELIMIT: the event could never be published; says which
  *   attribute and why. WB_EQUOTA: the hard mark is reached. After these the
  *   transaction is as before and may be used and committed.
- * WB_EMAPFULL, WB_ENOSPC, WB_ENOMEM, WB_EIO, WB_ECORRUPT: the transaction must
- *   be aborted.
+ * WB_EMAPFULL, WB_ENOSPC, WB_ENOMEM, WB_EIO, WB_ECORRUPT, WB_ESTATE (the
+ *   transaction had failed before, or holds too much), WB_EACCESS (it is
+ *   read-only): the transaction must be aborted.
  */
 WB_API wb_code wb_outbox_append(wb_outbox *outbox, MDB_txn *txn,
 				const wb_event *event, uint64_t *ret_position,

@@ -41,11 +41,10 @@ wb_code wbi_lmdb_code(int rc)
 	case MDB_READERS_FULL:
 	case MDB_MAP_RESIZED:
 		return WB_EAGAIN;
-	case MDB_TXN_FULL:
-		return WB_ELIMIT;
 	case MDB_DBS_FULL:
 	case MDB_BAD_VALSIZE:
 		return WB_EINVAL;
+	case MDB_TXN_FULL: /* no WB_ELIMIT: the transaction is lost */
 	case MDB_BAD_TXN:
 	case MDB_BAD_DBI:
 	case MDB_BAD_RSLOT:
@@ -165,6 +164,11 @@ void wbi_txn_abort(MDB_txn *txn)
 {
 	if (txn)
 		mdb_txn_abort(txn);
+}
+
+bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env)
+{
+	return mdb_txn_env(txn) == env;
 }
 
 uint64_t wbi_env_last_txn(MDB_env *env)

@@ -32,6 +32,7 @@ wb_code wbi_table_open(MDB_txn *txn, const char *name, enum wbi_table_kind kind,
 wb_code wbi_txn_begin(MDB_env *env, bool write, MDB_txn **ret, wb_error *err);
 wb_code wbi_txn_commit(MDB_txn *txn, wb_error *err);
 void wbi_txn_abort(MDB_txn *txn); /* NULL allowed */
+bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env);
 
 /* The id of the last committed transaction: unequal numbers mean that
  * something was committed in between. Needs no transaction. */
