@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Check, backup, restore: what is found, what is copied, what goes on. */
+#include "tests/support/place.h"
+#include "tests/support/testing.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/assert.h"
+#include "lib/journal/maintain.h"
+#include "lib/journal/parked.h"
+
+typedef struct findings {
+	uint64_t count;
+	wbi_finding first;
+	char file[32], table[32], text[WB_ERROR_TEXT_MAX];
+} findings;
+
+static void keep_finding(void *ctx, const wbi_finding *finding)
+{
+	findings *f = ctx;
+
+	if (f->count++ > 0)
+		return;
+	f->first = *finding;
+	snprintf(f->file, sizeof(f->file), "%s", finding->file);
+	snprintf(f->table, sizeof(f->table), "%s", finding->table);
+	snprintf(f->text, sizeof(f->text), "%s", finding->text);
+}
+
+static wb_code check(const char *dir, findings *ret, wbi_check_result *result)
+{
+	wbi_check_report report = {.finding = keep_finding, .ctx = ret};
+	wbi_check_result unused;
+	wb_error err = WB_ERROR_INIT;
+
+	memset(ret, 0, sizeof(*ret));
+	return wbi_store_check(dir, &report, result ? result : &unused, &err);
+}
+
+static void assert_sound(const char *dir)
+{
+	findings found;
+	wb_code code = check(dir, &found, NULL);
+
+	if (code != WB_OK)
+		fail_msg("%s: %s: %s %s %llu: %s", dir, wb_code_name(code),
+			 found.file, found.table,
+			 (unsigned long long)found.first.position, found.text);
+}
+
+static void assert_found(const char *dir, const char *words)
+{
+	findings found;
+
+	assert_int_equal(check(dir, &found, NULL), WB_ECORRUPT);
+	if (!strstr(found.text, words))
+		fail_msg("\"%s\" is not in \"%s\"", words, found.text);
+}
+
+/* One of everything in the relay's environment. */
+static void fill_relay(wb_store *store, uint64_t position)
+{
+	const wbi_relay_tables *t = wbi_store_relay_tables(store);
+	wbi_journal outbox = wbi_journal_of(store, WBI_OUTBOX);
+	wbi_parked_key key = {.count = 1, .first_position = position};
+	wbi_relay_status status = {.pid = 1, .connected = S("somewhere")};
+	wbi_audit audit = {.who = S("me"), .what = S("retry"), .why = S("x")};
+	wbi_held held = {.first_position = position, .text = S("no exchange")};
+	wbi_parked parked = {.reason = WBI_PARK_UNROUTABLE,
+			     .exchange = S("events"),
+			     .text = S("returned")};
+	MDB_txn *txn = NULL, *read = NULL;
+	wb_error err = WB_ERROR_INIT;
+
+	assert_ok(wbi_txn_begin(wb_store_env(store), false, &read, &err), err);
+	assert_ok(wbi_journal_get(&outbox, read, position, &parked.record,
+				  &err),
+		  err);
+	key.bytes = parked.record.len;
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), true, &txn, &err),
+		  err);
+	assert_ok(wbi_parked_put(txn, t->parked, S("k"), position, &parked,
+				 &err),
+		  err);
+	assert_ok(wbi_parked_key_put(txn, t->keys, S("k"), &key, &err), err);
+	assert_ok(wbi_held_put(txn, t->held, S("events"), &held, &err), err);
+	assert_ok(wbi_audit_add(txn, t->audit, &audit, NULL, &err), err);
+	assert_ok(wbi_relay_status_put(txn, t->status, &status, &err), err);
+	assert_ok(wbi_count_add(txn, t->status, S("unrouted/a"), 7, &err), err);
+	assert_ok(wbi_txn_commit(txn, &err), err);
+	wbi_txn_abort(read);
+}
+
+/* The id of the event at a position, as the relay would note it. */
+static void set_true_cursor(wb_store *store, uint64_t position, uint64_t floor)
+{
+	wbi_journal outbox = wbi_journal_of(store, WBI_OUTBOX);
+	wbi_relay_cursor cursor = {.position = position, .floor = floor};
+	MDB_txn *txn = NULL;
+	wb_error err = WB_ERROR_INIT;
+	wbi_reader reader;
+	wb_event event;
+	wb_str record;
+
+	memcpy(cursor.origin, outbox.origin, sizeof(cursor.origin));
+	assert_ok(wbi_txn_begin(wb_store_env(store), false, &txn, &err), err);
+	assert_ok(wbi_reader_open(&reader, &outbox, txn, position - 1, &err),
+		  err);
+	assert_ok(wbi_reader_next(&reader, &event, &record, &err), err);
+	memcpy(cursor.event_id, event.id.ptr, event.id.len);
+	wbi_reader_close(&reader);
+	wbi_txn_abort(txn);
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), true, &txn, &err),
+		  err);
+	assert_ok(wbi_relay_cursor_write(store, txn, &cursor, &err), err);
+	assert_ok(wbi_txn_commit(txn, &err), err);
+}
+
+static void make_filled(const char *dir, size_t events)
+{
+	wb_store *store = test_store_make(dir);
+
+	test_append(store, 1, events);
+	fill_relay(store, 2);
+	set_true_cursor(store, 3, 0);
+	wb_store_close(store);
+}
+
+static void a_sound_store_has_no_findings(void **state)
+{
+	test_place *place = *state;
+	wbi_check_result result;
+	findings found;
+
+	wb_store_close(test_store_make(place->store));
+	assert_sound(place->store);
+	test_remove_tree(place->store);
+	make_filled(place->store, 500);
+	assert_int_equal(check(place->store, &found, &result), WB_OK);
+	assert_int_equal(result.records, 500);
+	assert_int_equal(result.first, 1);
+	assert_int_equal(result.head, 500);
+	assert_int_equal(result.cursor, 3);
+	assert_int_equal(result.parked, 1);
+	assert_int_equal(strlen(result.origin), WBI_ORIGIN_LEN);
+}
+
+static void a_check_writes_nothing_and_runs_beside_the_service(void **state)
+{
+	test_place *place = *state;
+	const char *data = test_path(place->store, "data.mdb");
+	wb_store *store;
+	struct stat before, after;
+
+	make_filled(place->store, 100);
+	assert_int_equal(stat(data, &before), 0);
+	assert_sound(place->store);
+	assert_int_equal(stat(data, &after), 0);
+	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	assert_int_equal(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+	store = test_store_open(place->store);
+	test_append(store, 101, 100);
+	assert_sound(place->store); /* its child is another process */
+	test_append(store, 201, 100);
+	assert_int_equal(test_read_all(store, 1), 300);
+	wb_store_close(store);
+}
+
+static void yesterdays_copy_goes_on(void **state)
+{
+	test_place *place = *state;
+	const char *copy = test_path(place->dir, "copy");
+	const char *back = test_path(place->dir, "back");
+	char old_origin[WBI_ORIGIN_LEN + 1];
+	wb_error err = WB_ERROR_INIT;
+	wbi_relay_cursor cursor;
+	MDB_txn *txn = NULL;
+	wb_store *store;
+
+	make_filled(place->store, 50);
+	assert_ok(wbi_store_backup(place->store, copy, NULL, &err), err);
+	assert_code(wbi_store_backup(place->store, copy, NULL, &err),
+		    WB_EEXISTS, err);
+	assert_sound(copy);
+	assert_ok(wbi_store_restore(copy, back, NULL, &err), err);
+	assert_sound(back);
+	store = test_store_open(place->store);
+	memcpy(old_origin, wbi_store_get_info(store)->outbox_origin,
+	       sizeof(old_origin));
+	wb_store_close(store);
+	store = test_store_open(back);
+	assert_string_not_equal(wbi_store_get_info(store)->outbox_origin,
+				old_origin);
+	assert_string_equal(wb_store_service(store), "test");
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), false, &txn, &err),
+		  err);
+	assert_ok(wbi_relay_cursor_read(store, txn, &cursor, &err), err);
+	wbi_txn_abort(txn);
+	assert_string_equal(cursor.origin,
+			    wbi_store_get_info(store)->outbox_origin);
+	assert_int_equal(cursor.position, 3);
+	assert_int_equal(test_append(store, 51, 10), 51);
+	assert_int_equal(test_read_all(store, 1), 60);
+	wb_store_close(store);
+	assert_sound(back);
+}
+
+int main(void)
+{
+#define T(name)                                                               \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+					test_place_teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_sound_store_has_no_findings),
+		T(a_check_writes_nothing_and_runs_beside_the_service),
+		T(yesterdays_copy_goes_on),
+	};
+
+	(void)assert_found;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
