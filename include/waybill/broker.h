@@ -129,10 +129,8 @@ typedef struct wb_declaration {
 typedef struct wb_broker_ops {
 	const char *name; /* "rabbitmq", "memory" */
 
-	/*
-	 * Begin to connect; the answer is UP or DOWN through `next`. Never
-	 * blocks. WB_ESTATE unless down.
-	 */
+	/* Begin to connect; the answer is UP or DOWN through `next`. Never
+	 * blocks. WB_ESTATE unless down. */
 	wb_code (*connect)(void *self, wb_error *err);
 
 	/*
@@ -142,22 +140,16 @@ typedef struct wb_broker_ops {
 	 */
 	int (*fd)(void *self);
 
-	/*
-	 * When `step` must be called even if `fd` stays quiet, in the clock's
-	 * monotonic microseconds; INT64_MAX: not before fd is readable.
-	 */
+	/* When `step` must be called even if `fd` stays quiet, in the clock's
+	 * monotonic microseconds; INT64_MAX: not before fd is readable. */
 	int64_t (*deadline_us)(void *self);
 
-	/*
-	 * Do what can be done without blocking: read, write, time out. Bounded
-	 * work per call. Failures of the connection are events, not errors.
-	 */
+	/* Do what can be done without blocking: read, write, time out. Bounded
+	 * work per call. Failures of the connection are events, not errors. */
 	void (*step)(void *self);
 
-	/*
-	 * Take the next thing that happened; false (and kind NONE) when there
-	 * is none. Borrowed pointers in *ret live until the next call on self.
-	 */
+	/* Take the next thing that happened; false (and kind NONE) when there
+	 * is none. Borrowed pointers in *ret live until the next call on self. */
 	bool (*next)(void *self, wb_broker_event *ret);
 
 	/*

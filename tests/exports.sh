@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The dynamic symbols of the library are exactly the calls that its public
+# headers declare: no more (that would be a promise nobody made), no less.
+set -eu
+export LC_ALL=C
+srcdir=${srcdir:-.}
+library=.libs/libwaybill.so
+: "${NM:=nm}"
+
+if [ ! -e "$library" ]; then
+	echo "SKIP: $library is not there (configured without shared libraries)"
+	exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# "WB_API type name(arguments)", over as many lines as it takes. `#define
+# WB_API` itself is no declaration.
+for header in "$srcdir"/include/waybill/*.h; do
+	sed 's/^#.*//' "$header" | tr '\n\t' '  ' | tr ';{}' '\n\n\n' |
+	sed -n 's/.*WB_API[^(]*[ *]\(wb_[a-z0-9_]*\) *(.*/\1/p'
+done | sort -u > "$work/declared"
+
+# shellcheck disable=SC2086  # a command and its options
+$NM -D --defined-only "$library" | awk '$2 != "A" { print $3 }' |
+	sed 's/@.*//' | sort -u > "$work/exported"
+
+comm -13 "$work/declared" "$work/exported" > "$work/extra"
+comm -23 "$work/declared" "$work/exported" > "$work/missing"
+# Declared ahead of their code, for those who build on them meanwhile.
+grep -v -E '^(wb_relay_.*|wb_amqp_new)$' "$work/missing" > "$work/now" || true
+mv "$work/now" "$work/missing"
+count=$(wc -l < "$work/declared")
+[ "$count" -ge 50 ] || {
+	echo "only $count declarations found: does this test still read the headers?"
+	exit 1
+}
+sed 's/^/exported, but in no public header: /' "$work/extra"
+sed 's/^/declared with WB_API, but not exported: /' "$work/missing"
+[ ! -s "$work/extra" ] && [ ! -s "$work/missing" ]
+echo "$count calls declared, $(wc -l < "$work/exported") exported"
