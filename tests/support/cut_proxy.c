@@ -133,7 +133,7 @@ static int connect_to_broker(uint16_t port)
 
 static void proxy_accept(cut_proxy *p)
 {
-	int client = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
+	int client = accept(p->listener, NULL, NULL);
 	int broker = client >= 0 ? connect_to_broker(p->options.broker_port)
 				 : -1;
 	proxy_connection *c = NULL;
