@@ -46,11 +46,31 @@ static bool is_nonchar(uint32_t c)
 	return (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe;
 }
 
+/* How many bytes at the start are printable ASCII, in steps of eight: most
+ * text is, and looking at eight at once is what makes the check cheap. */
+static size_t ascii_prefix(const unsigned char *p, size_t len)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	const uint64_t high = ones << 7;
+	size_t at = 0;
+
+	for (; len - at >= 8; at += 8) {
+		uint64_t v;
+
+		memcpy(&v, p + at, 8);
+		/* The high bit of a byte ends up set if the byte has it, if
+		 * it is below 0x20 (borrow) or is 0x7f (carry). */
+		if ((v | (v - 0x20 * ones) | (v + ones)) & high)
+			break;
+	}
+	return at;
+}
+
 bool wbi_text_is_clean(wb_str text, size_t *ret_at)
 {
 	const unsigned char *p = (const unsigned char *)text.ptr;
 
-	for (size_t at = 0, n; at < text.len; at += n) {
+	for (size_t at = ascii_prefix(p, text.len), n; at < text.len; at += n) {
 		uint32_t c = 0;
 
 		n = utf8_next(p + at, text.len - at, &c);

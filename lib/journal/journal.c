@@ -21,7 +21,9 @@ wbi_journal wbi_journal_of(wb_store *store, wbi_journal_kind kind)
 {
 	const wbi_store_tables *tables = wbi_store_get_tables(store);
 	const wbi_store_info *info = wbi_store_get_info(store);
-	wbi_journal journal = {.store = store, .kind = kind};
+	wbi_journal journal = {.store = store,
+			       .kind = kind,
+			       .random = wbi_store_random(store)};
 
 	if (kind == WBI_OUTBOX) {
 		journal.table = tables->outbox;
@@ -70,7 +72,7 @@ static wb_event journal_fill(const wbi_journal *journal, const wb_event *event,
 	wb_event e = *event;
 
 	if (e.id.len == 0) {
-		wb_uuid7(clock, wbi_store_random(journal->store), id);
+		wb_uuid7(clock, journal->random, id);
 		e.id = wb_str_n(id, WB_UUID_TEXT_LEN);
 	}
 	if (e.source.len == 0)
