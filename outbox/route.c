@@ -483,6 +483,21 @@ wb_code wb_routes_new(const wb_route *from, size_t count, wb_routes **ret,
 	return code;
 }
 
+size_t wb_routes_count(const wb_routes *routes)
+{
+	return routes->count + 1;
+}
+
+const wb_route *wb_routes_at(const wb_routes *routes, size_t index)
+{
+	return &routes->table[index].route;
+}
+
+size_t wb_routes_index_of(const wb_routes *routes, const wb_route *route)
+{
+	return (size_t)((const compiled *)(const void *)route - routes->table);
+}
+
 void wb_routes_free(wb_routes *routes)
 {
 	if (!routes)

@@ -61,6 +61,13 @@ WB_API void wb_routes_free(wb_routes *routes);
  * `routes`. */
 WB_API const wb_route *wb_routes_match(const wb_routes *routes, wb_str type);
 
+/* Walk the table: `index` is 0 .. count - 1, the last one is the implicit
+ * route. index_of() is for a route that wb_routes_match() gave. */
+WB_API size_t wb_routes_count(const wb_routes *routes);
+WB_API const wb_route *wb_routes_at(const wb_routes *routes, size_t index);
+WB_API size_t wb_routes_index_of(const wb_routes *routes,
+				 const wb_route *route);
+
 enum { WB_ROUTING_KEY_MAX = 255 };
 
 /*

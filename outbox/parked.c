@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every change of a parked row goes through here, together with its key's row,
+ * in one transaction: after a crash both say the same. No state; any thread.
+ */
+#include "outbox/parked.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/base/error.h"
+#include "lib/base/text.h"
+#include "lib/journal/journal.h"
+
+/* ---- rows and keys in step ------------------------------------------------ */
+
+static wb_code parked_key_of(MDB_txn *txn, const wbi_relay_tables *tables,
+			     wb_str key, wbi_parked_key *ret, wb_error *err)
+{
+	wb_code code = wbi_parked_key_get(txn, tables->keys, key, ret, err);
+
+	if (code == WB_ENOTFOUND)
+		*ret = (wbi_parked_key){.state = WBI_PARKED};
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+wb_code wbi_parked_add(MDB_txn *txn, const wbi_relay_tables *tables,
+		       wb_str key, uint64_t position, const wbi_parked *row,
+		       bool *ret_added, wb_error *err)
+{
+	wbi_parked_key keyed;
+	wbi_parked there;
+	wb_code code = wbi_parked_get(txn, tables->parked, key, position,
+				      &there, err);
+
+	*ret_added = false;
+	if (code != WB_ENOTFOUND)
+		return code;
+	code = parked_key_of(txn, tables, key, &keyed, err);
+	if (code != WB_OK)
+		return code;
+	if (keyed.count == 0 || position < keyed.first_position)
+		keyed.first_position = position;
+	if (keyed.count == 0)
+		keyed.since_us = row->first_us;
+	keyed.count++;
+	keyed.bytes += row->record.len;
+	code = wbi_parked_put(txn, tables->parked, key, position, row, err);
+	if (code == WB_OK)
+		code = wbi_parked_key_put(txn, tables->keys, key, &keyed, err);
+	*ret_added = code == WB_OK;
+	return code;
+}
+
+/* The position of the key's first row; WB_ENOTFOUND: it has none. */
+static wb_code parked_first(MDB_txn *txn, const wbi_relay_tables *tables,
+			    wb_str key, uint64_t *ret, wb_error *err)
+{
+	wbi_parked_row_key from = wbi_parked_row_key_of(key, 0);
+	wb_str at = wb_str_n(from.bytes, from.len), found, row;
+	wbi_cursor *cursor;
+	wb_code code = wbi_cursor_open(txn, tables->parked, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
+	if (code == WB_OK)
+		code = wbi_parked_row_key_parse(at, &found, ret, err);
+	if (code == WB_OK && !wb_str_eq(found, key))
+		code = WB_ENOTFOUND;
+	wbi_cursor_close(cursor);
+	return code;
+}
+
+wb_code wbi_parked_remove(MDB_txn *txn, const wbi_relay_tables *tables,
+			  wb_str key, uint64_t position, wb_error *err)
+{
+	wbi_parked_key keyed;
+	wbi_parked row;
+	wb_code code = wbi_parked_get(txn, tables->parked, key, position, &row,
+				      err);
+
+	if (code != WB_OK)
+		return code;
+	code = parked_key_of(txn, tables, key, &keyed, err);
+	if (code != WB_OK)
+		return code;
+	if (keyed.count == 0 || keyed.bytes < row.record.len)
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"parked events of a key do not add up: run "
+				"`waybill fsck`");
+	keyed.count--;
+	keyed.bytes -= row.record.len;
+	code = wbi_parked_del(txn, tables->parked, key, position, err);
+	if (code != WB_OK)
+		return code;
+	if (keyed.count == 0)
+		return wbi_parked_key_del(txn, tables->keys, key, err);
+	code = parked_first(txn, tables, key, &keyed.first_position, err);
+	if (code != WB_OK)
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"a key has fewer parked events than it says: "
+				"run `waybill fsck`");
+	return wbi_parked_key_put(txn, tables->keys, key, &keyed, err);
+}
+
+/* One string of the row moved into *at, which moves on. */
+static void parked_move(wb_str *s, char **at)
+{
+	if (s->len > 0)
+		memcpy(*at, s->ptr, s->len);
+	s->ptr = *at;
+	*at += s->len;
+}
+
+wb_code wbi_parked_update(MDB_txn *txn, wbi_table parked, wb_str key,
+			  uint64_t position, const wbi_parked *row,
+			  wb_error *err)
+{
+	wbi_parked copy = *row;
+	char *bytes = malloc(row->exchange.len + row->routing_key.len +
+			     row->text.len + row->record.len + 1);
+	char *at = bytes;
+	wb_code code;
+
+	if (!bytes)
+		return WBI_FAIL(err, WB_ENOMEM, "no memory for a parked row");
+	parked_move(&copy.exchange, &at);
+	parked_move(&copy.routing_key, &at);
+	parked_move(&copy.text, &at);
+	parked_move(&copy.record, &at);
+	code = wbi_parked_put(txn, parked, key, position, &copy, err);
+	free(bytes);
+	return code;
+}
+
+/* ---- verbs ----------------------------------------------------------------- */
+
+static wb_code parked_audit(wb_store *store, MDB_txn *txn, const char *verb,
+			    wb_str key, uint64_t position,
+			    const wbi_actor *actor, wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	const wb_clock *clock = wbi_store_clock(store);
+	char what[400], shown[300];
+	wbi_audit audit;
+	int len = snprintf(what, sizeof(what), "%s key '%s'", verb,
+			   wbi_text_show(key, shown, sizeof(shown)));
+
+	if (position != 0)
+		len += snprintf(what + len, sizeof(what) - (size_t)len,
+				" position %" PRIu64, position);
+	audit.time_us = clock->real_us(clock->ctx);
+	audit.who = actor->who;
+	audit.why = actor->why;
+	audit.what = wb_str_n(what, (size_t)len);
+	return wbi_audit_add(txn, tables->audit, &audit, NULL, err);
+}
+
+static wb_code parked_release_key(MDB_txn *txn, const wbi_relay_tables *tables,
+				  wb_str key, wb_error *err)
+{
+	wbi_parked_key keyed;
+	wb_code code = wbi_parked_key_get(txn, tables->keys, key, &keyed, err);
+
+	if (code != WB_OK)
+		return code;
+	keyed.state = WBI_PARKED_RELEASED;
+	return wbi_parked_key_put(txn, tables->keys, key, &keyed, err);
+}
+
+static wb_code parked_release_row(MDB_txn *txn, const wbi_relay_tables *tables,
+				  uint64_t position, wb_error *err)
+{
+	wbi_parked row;
+	wb_code code = wbi_parked_get(txn, tables->parked, WB_STR_NULL,
+				      position, &row, err);
+
+	if (code != WB_OK)
+		return code;
+	row.state = WBI_PARKED_RELEASED;
+	return wbi_parked_update(txn, tables->parked, WB_STR_NULL, position,
+				 &row, err);
+}
+
+static wb_code parked_not_found(wb_str key, uint64_t position, wb_error *err)
+{
+	char shown[300];
+
+	return WBI_FAIL(err, WB_ENOTFOUND,
+			"no parked event of key '%s' at position %" PRIu64
+			": see `waybill outbox ls --state parked`",
+			wbi_text_show(key, shown, sizeof(shown)), position);
+}
+
+/* Commit what a verb did, or take it back. */
+static wb_code parked_finish(MDB_txn *txn, wb_code code, wb_str key,
+			     uint64_t position, wb_error *err)
+{
+	if (code == WB_OK)
+		return wbi_txn_commit(txn, err);
+	wbi_txn_abort(txn);
+	return code == WB_ENOTFOUND ? parked_not_found(key, position, err)
+				    : code;
+}
+
+wb_code wbi_parked_retry(wb_store *store, wb_str key, uint64_t position,
+			 const wbi_actor *actor, wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	MDB_txn *txn;
+	wb_code code = wbi_txn_begin(wbi_store_relay_env(store), true, &txn,
+				     err);
+
+	if (code != WB_OK)
+		return code;
+	code = key.len > 0 ? parked_release_key(txn, tables, key, err)
+			   : parked_release_row(txn, tables, position, err);
+	if (code == WB_OK)
+		code = parked_audit(store, txn, "retry", key,
+				    key.len > 0 ? 0 : position, actor, err);
+	return parked_finish(txn, code, key, position, err);
+}
+
+wb_code wbi_parked_discard(wb_store *store, wb_str key, uint64_t position,
+			   const wbi_actor *actor, wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	wbi_relay_cursor cursor;
+	MDB_txn *txn;
+	wb_code code = wbi_txn_begin(wbi_store_relay_env(store), true, &txn,
+				     err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_relay_cursor_read(store, txn, &cursor, err);
+	if (code == WB_OK && position > cursor.position)
+		code = WBI_FAIL(err, WB_EAGAIN,
+				"the relay's cursor is at %" PRIu64
+				" and has not passed position %" PRIu64
+				" yet: a restarted relay would send it: try "
+				"again when earlier events are confirmed",
+				cursor.position, position);
+	if (code == WB_OK)
+		code = wbi_parked_remove(txn, tables, key, position, err);
+	if (code == WB_OK)
+		code = parked_audit(store, txn, "discard", key, position,
+				    actor, err);
+	return parked_finish(txn, code, key, position, err);
+}
+
+/* ---- looking ---------------------------------------------------------------- */
+
+wb_code wbi_parked_each(wb_store *store, MDB_txn *txn,
+			const wbi_parked_row_key *from,
+			wbi_parked_visitor *each, void *ctx, wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	wb_str at = from ? wb_str_n(from->bytes, from->len) : WB_STR_NULL;
+	wb_str start = at, key, value;
+	uint64_t position;
+	wbi_cursor *cursor;
+	wbi_parked row;
+	wb_code code = wbi_cursor_open(txn, tables->parked, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, from ? WBI_SEEK : WBI_FIRST, &at, &value,
+			       err);
+	if (code == WB_OK && from && wb_str_eq(at, start))
+		code = wbi_cursor_move(cursor, WBI_NEXT, &at, &value, err);
+	while (code == WB_OK) {
+		code = wbi_parked_row_key_parse(at, &key, &position, err);
+		if (code == WB_OK)
+			code = wbi_parked_decode(at, value, &row, err);
+		if (code != WB_OK || !each(ctx, key, position, &row))
+			break;
+		code = wbi_cursor_move(cursor, WBI_NEXT, &at, &value, err);
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}

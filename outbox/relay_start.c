@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Becoming the store's relay: the lock, then what the last one left behind.
+ *
+ * One relay per store is active, by flock(2) on DIR/relay/owner: the kernel
+ * drops it with the process, however that ends, and a process that is merely
+ * stopped keeps it, so there is no moment with two. Everything that a relay
+ * knows is loaded only after the lock is held.
+ */
+#include "outbox/relay_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "outbox/parked.h"
+
+/* ---- the lock ------------------------------------------------------------- */
+
+static long long start_read_pid(int fd)
+{
+	char text[32];
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (len <= 0)
+		return 0;
+	text[len] = '\0';
+	return strtoll(text, NULL, 10);
+}
+
+static wb_code start_wait(wb_relay *relay, int fd)
+{
+	relay->own_at_us = relay->now_us + (int64_t)RELAY_OWN_RETRY_MS * 1000;
+	relay->deadline_us = relay->own_at_us;
+	if (!relay->told_waiting)
+		wbi_log(relay->log, WB_LOG_INFO,
+			"relay: process %lld relays %s already: waiting for "
+			"it to end",
+			start_read_pid(fd), wb_store_dir(relay->store));
+	relay->told_waiting = true;
+	close(fd);
+	return WB_EBUSY;
+}
+
+static wb_code start_lock(wb_relay *relay, wb_error *err)
+{
+	char path[PATH_MAX], text[32];
+	int fd, len;
+
+	wbi_store_relay_path(relay->store, "owner", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return wbi_fail_errno(err, errno, __func__, "%s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			return start_wait(relay, fd);
+		(void)wbi_fail_errno(err, errno, __func__, "%s", path);
+		close(fd);
+		return WB_EIO;
+	}
+	relay->pid = (int64_t)getpid();
+	len = snprintf(text, sizeof(text), "%" PRId64 "\n", relay->pid);
+	/* Only for people; the lock is what counts. */
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+		wbi_log(relay->log, WB_LOG_WARN, "relay: cannot write %s",
+			path);
+	relay->owner_fd = fd;
+	return WB_OK;
+}
+
+/* ---- the cursor ------------------------------------------------------------ */
+
+static wb_code start_cursor_mismatch(const wb_relay *relay, wb_error *err,
+				     const char *what)
+{
+	return WBI_FAIL(err, WB_EMISMATCH,
+			"the relay's cursor does not belong to the journal in "
+			"%s: %s. One of the two was copied or put back without "
+			"the other: use `waybill backup` and `waybill restore`, "
+			"which keep them together",
+			wb_store_dir(relay->store), what);
+}
+
+static wb_code start_check_event(wb_relay *relay, MDB_txn *txn,
+				 const wbi_relay_cursor *cursor, wb_error *err)
+{
+	uint64_t stored;
+	wb_event event;
+	wb_str record;
+	wb_code code = wbi_journal_get(&relay->journal, txn, cursor->position,
+				       &record, err);
+
+	if (code == WB_ENOTFOUND)
+		return WB_OK; /* pruned: nothing to compare with */
+	if (code == WB_OK)
+		code = wbi_record_decode(record.ptr, record.len, &event,
+					 &stored, err);
+	if (code != WB_OK)
+		return code;
+	if (wb_str_eq(event.id, wb_str_from(cursor->event_id)))
+		return WB_OK;
+	return start_cursor_mismatch(relay, err,
+				     "another event stands at its position");
+}
+
+static wb_code start_check_cursor(wb_relay *relay, MDB_txn *txn,
+				  const wbi_relay_cursor *cursor,
+				  wb_error *err)
+{
+	uint64_t first, head;
+	char what[160];
+	wb_code code;
+
+	code = wbi_journal_range(&relay->journal, txn, &first, &head, err);
+	if (code != WB_OK)
+		return code;
+	relay->head = head;
+	if (cursor->position > 0 &&
+	    strcmp(cursor->origin, relay->journal.origin) != 0) {
+		snprintf(what, sizeof(what),
+			 "its origin is %s, the journal's is %s",
+			 cursor->origin, relay->journal.origin);
+		return start_cursor_mismatch(relay, err, what);
+	}
+	if (cursor->position > head) {
+		snprintf(what, sizeof(what),
+			 "it is at %" PRIu64 ", the journal ends at %" PRIu64,
+			 cursor->position, head);
+		return start_cursor_mismatch(relay, err, what);
+	}
+	if (first > 0 && cursor->floor + 1 < first) {
+		snprintf(what, sizeof(what),
+			 "it needs position %" PRIu64
+			 ", the journal begins at %" PRIu64,
+			 cursor->floor + 1, first);
+		return start_cursor_mismatch(relay, err, what);
+	}
+	return cursor->position > 0
+		       ? start_check_event(relay, txn, cursor, err)
+		       : WB_OK;
+}
+
+static wb_code start_load_cursor(wb_relay *relay, MDB_txn *txn,
+				 MDB_txn *env_txn, wb_error *err)
+{
+	wbi_relay_cursor cursor = {.position = 0};
+	wb_code code = wbi_relay_cursor_read(relay->store, env_txn, &cursor,
+					     err);
+
+	if (code != WB_OK && code != WB_ENOTFOUND)
+		return code;
+	code = start_check_cursor(relay, txn, &cursor, err);
+	if (code != WB_OK)
+		return code;
+	for (size_t i = 0; i < WBI_COUNT(relay->lanes); i++)
+		wbi_window_reset(relay->lanes[i].window, cursor.position);
+	relay->floor = cursor.floor;
+	return WB_OK;
+}
+
+/* ---- exchanges and holds ---------------------------------------------------- */
+
+static uint16_t start_add_exchange(wb_relay *relay, const char *name)
+{
+	for (size_t i = 0; i < relay->exchange_count; i++)
+		if (!strcmp(relay->exchanges[i].name, name))
+			return (uint16_t)i;
+	WB_ASSERT(relay->exchange_count < RELAY_EXCHANGES_MAX);
+	snprintf(relay->exchanges[relay->exchange_count].name,
+		 sizeof(relay->exchanges[0].name), "%s", name);
+	return (uint16_t)relay->exchange_count++;
+}
+
+static void start_add_exchanges(wb_relay *relay)
+{
+	relay->exchange_count = 0;
+	memset(relay->exchanges, 0,
+	       RELAY_EXCHANGES_MAX * sizeof(*relay->exchanges));
+	for (size_t i = 0; i < wb_routes_count(relay->routes); i++)
+		relay->route_exchange[i] = start_add_exchange(
+			relay, wb_routes_at(relay->routes, i)->exchange);
+}
+
+static wb_code start_hold(wb_relay *relay, wb_str name, const wbi_held *row,
+			  wb_error *err)
+{
+	for (size_t i = 0; i < relay->exchange_count; i++) {
+		relay_exchange *exchange = &relay->exchanges[i];
+
+		if (!wb_str_eq(wb_str_from(exchange->name), name))
+			continue;
+		exchange->state = RELAY_HELD;
+		exchange->first = row->first_position;
+		exchange->since_us = row->since_us;
+		exchange->probe_at_us = relay->now_us;
+		snprintf(exchange->text, sizeof(exchange->text), "%.*s",
+			 (int)(row->text.len < 255 ? row->text.len : 255),
+			 row->text.ptr ? row->text.ptr : "");
+		return WB_OK;
+	}
+	return WBI_FAIL(err, WB_EMISMATCH,
+			"events for exchange '%.*s' are held from position "
+			"%" PRIu64 ", but no route leads there any more: "
+			"configure a route to it until they are delivered",
+			(int)name.len, name.ptr, row->first_position);
+}
+
+static wb_code start_load_holds(wb_relay *relay, MDB_txn *env_txn,
+				wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(relay->store);
+	wb_str at = WB_STR_NULL, name, value;
+	wbi_cursor *cursor;
+	wbi_held row;
+	wb_code code = wbi_cursor_open(env_txn, tables->held, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_FIRST, &at, &value, err);
+	while (code == WB_OK) {
+		code = wbi_held_decode(at, value, &name, &row, err);
+		if (code == WB_OK)
+			code = start_hold(relay, name, &row, err);
+		if (code == WB_OK)
+			code = wbi_cursor_move(cursor, WBI_NEXT, &at, &value,
+					       err);
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+/* ---- all of it -------------------------------------------------------------- */
+
+static wb_code start_load_status(wb_relay *relay, MDB_txn *env_txn,
+				 wb_error *err)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(relay->store);
+	wbi_relay_status status;
+	uint64_t bytes;
+	wb_code code = wbi_relay_status_get(env_txn, tables->status, &status,
+					    err);
+
+	if (code == WB_OK)
+		memcpy(relay->totals, status.counters, sizeof(relay->totals));
+	else if (code != WB_ENOTFOUND)
+		return code;
+	return wbi_table_size(env_txn, tables->keys, &bytes,
+			      &relay->parked_keys, err);
+}
+
+static wb_code start_load(wb_relay *relay, wb_error *err)
+{
+	MDB_txn *txn, *env_txn = NULL;
+	wb_code code = wbi_txn_begin(wb_store_env(relay->store), false, &txn,
+				     err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_txn_begin(relay->env, false, &env_txn, err);
+	if (code == WB_OK)
+		code = start_load_cursor(relay, txn, env_txn, err);
+	if (code == WB_OK)
+		code = start_load_status(relay, env_txn, err);
+	start_add_exchanges(relay);
+	if (code == WB_OK)
+		code = start_load_holds(relay, env_txn, err);
+	wbi_txn_abort(env_txn);
+	wbi_txn_abort(txn);
+	return code;
+}
+
+/* WB_EBUSY, and own_at_us set: another relay has the store. */
+wb_code wbi_relay_own(wb_relay *relay, wb_error *err)
+{
+	wb_code code = start_lock(relay, err);
+
+	if (code == WB_EBUSY)
+		return code;
+	if (code == WB_OK)
+		code = start_load(relay, err);
+	if (code != WB_OK) {
+		wbi_relay_disown(relay);
+		return code;
+	}
+	relay->owner = true;
+	relay->state = WB_RELAY_DOWN;
+	relay->since_us = relay->clock->real_us(relay->clock->ctx);
+	relay->env_txn = wbi_env_last_txn(relay->env);
+	relay->look = relay->release_more = relay->status_dirty = true;
+	relay->connect_at_us = relay->readers_at_us = relay->now_us;
+	return WB_OK;
+}
+
+void wbi_relay_disown(wb_relay *relay)
+{
+	relay->owner = false;
+	if (relay->owner_fd >= 0)
+		close(relay->owner_fd);
+	relay->owner_fd = -1;
+}
