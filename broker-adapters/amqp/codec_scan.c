@@ -256,8 +256,8 @@ static bool scan_string_property(scan *s, amqp_basic_properties_t *ret,
 	return true;
 }
 
-static bool scan_octet_property(scan *s, unsigned flags, unsigned flag,
-				uint8_t *into)
+static bool scan_octet_property(scan *s, amqp_basic_properties_t *ret,
+				unsigned flags, unsigned flag, uint8_t *into)
 {
 	const uint8_t *p = s->at;
 
@@ -266,6 +266,7 @@ static bool scan_octet_property(scan *s, unsigned flags, unsigned flag,
 	if (!scan_skip(s, 1))
 		return false;
 	*into = p[0];
+	ret->_flags |= flag;
 	return true;
 }
 
@@ -301,9 +302,9 @@ const char *wbi_scan_properties(const uint8_t *bytes, size_t len,
 	    scan_string_property(&s, p, f, AMQP_BASIC_CONTENT_ENCODING_FLAG,
 				 NULL) &&
 	    (!(f & AMQP_BASIC_HEADERS_FLAG) || scan_header_table(&s)) &&
-	    scan_octet_property(&s, f, AMQP_BASIC_DELIVERY_MODE_FLAG,
+	    scan_octet_property(&s, p, f, AMQP_BASIC_DELIVERY_MODE_FLAG,
 				&p->delivery_mode) &&
-	    scan_octet_property(&s, f, AMQP_BASIC_PRIORITY_FLAG,
+	    scan_octet_property(&s, p, f, AMQP_BASIC_PRIORITY_FLAG,
 				&p->priority) &&
 	    scan_string_property(&s, p, f, AMQP_BASIC_CORRELATION_ID_FLAG,
 				 &p->correlation_id) &&
