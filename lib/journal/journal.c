@@ -64,22 +64,59 @@ wb_code wbi_journal_get(const wbi_journal *journal, MDB_txn *txn,
 	return wbi_get_at(txn, journal->table, position, ret_record, err);
 }
 
-/* What an event lacks; `id` is room for one. */
-static wb_event journal_fill(const wbi_journal *journal, const wb_event *event,
-			     wb_str source, char id[WB_UUID_TEXT_LEN + 1])
+/* Where an append's ids and times come from: one look at the clock per call,
+ * the memo's randomness. Both are given on as what wb_uuid7() takes. */
+typedef struct journal_stamp {
+	int64_t now_us;
+	wbi_store_memo *memo;
+	const wb_random *source;
+	wb_clock clock;
+	wb_random random;
+} journal_stamp;
+
+static int64_t stamp_now(void *ctx)
+{
+	return ((journal_stamp *)ctx)->now_us;
+}
+
+static void stamp_fill(void *ctx, void *buf, size_t len)
+{
+	journal_stamp *stamp = ctx;
+	wbi_store_memo *memo = stamp->memo;
+
+	WB_ASSERT(len <= sizeof(memo->random));
+	if (memo->random_left < len) {
+		stamp->source->fill(stamp->source->ctx, memo->random,
+				    sizeof(memo->random));
+		memo->random_left = sizeof(memo->random);
+	}
+	memo->random_left -= len;
+	memcpy(buf, memo->random + memo->random_left, len);
+}
+
+static void stamp_init(journal_stamp *stamp, const wbi_journal *journal)
 {
 	const wb_clock *clock = wbi_store_clock(journal->store);
-	wb_event e = *event;
 
-	if (e.id.len == 0) {
-		wb_uuid7(clock, journal->random, id);
-		e.id = wb_str_n(id, WB_UUID_TEXT_LEN);
+	stamp->now_us = clock->real_us(clock->ctx);
+	stamp->memo = wbi_store_get_memo(journal->store);
+	stamp->source = wbi_store_random(journal->store);
+	stamp->clock = (wb_clock){stamp_now, stamp_now, stamp};
+	stamp->random = (wb_random){stamp_fill, stamp};
+}
+
+/* What an event lacks; `id` is room for one. */
+static void journal_fill(wb_event *e, const journal_stamp *stamp, wb_str source,
+			 char id[WB_UUID_TEXT_LEN + 1])
+{
+	if (e->id.len == 0) {
+		wb_uuid7(&stamp->clock, &stamp->random, id);
+		e->id = wb_str_n(id, WB_UUID_TEXT_LEN);
 	}
-	if (e.source.len == 0)
-		e.source = source;
-	if (e.time_us == 0)
-		e.time_us = clock->real_us(clock->ctx);
-	return e;
+	if (e->source.len == 0)
+		e->source = source;
+	if (e->time_us == 0)
+		e->time_us = stamp->now_us;
 }
 
 /* The bytes that will be written, before any is. */
@@ -98,41 +135,74 @@ static uint64_t journal_measure(const wb_event *events, size_t count,
 	return bytes;
 }
 
-wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
-			   const wb_event *events, size_t count, wb_str source,
-			   uint64_t *ret_first, wb_error *err)
+static wb_code journal_write(const wbi_journal *journal, wbi_cursor *cursor,
+			     uint64_t head, const wb_event *events,
+			     size_t count, wb_str source, wb_error *err)
 {
 	char id[WB_UUID_TEXT_LEN + 1];
-	uint64_t first, head;
-	wb_code code;
+	journal_stamp stamp;
+	wb_code code = WB_OK;
 
-	WB_ASSERT(count > 0 && source.len > 0);
-	code = wbi_journal_range(journal, txn, &first, &head, err);
-	if (code == WB_OK)
-		code = wbi_retention_refresh(journal, err);
-	if (code == WB_OK)
-		code = wbi_retention_admit(
-			journal, txn, head,
-			journal_measure(events, count, source), err);
-	if (code != WB_OK)
+	stamp_init(&stamp, journal);
+	for (size_t i = 0; i < count; i++) {
+		wb_event e = events[i];
+		uint8_t *bytes;
+		size_t size;
+
+		journal_fill(&e, &stamp, source, id);
+		size = wbi_record_size(&e);
+		code = wbi_cursor_append(cursor, head + 1 + i, size, &bytes,
+					 err);
+		if (code != WB_OK)
+			break;
+		wbi_record_encode(&e, head + 1 + i, bytes, size);
+	}
+	return code;
+}
+
+/* The cursor is left at the last row, where the next one goes. */
+static wb_code journal_head(wbi_cursor *cursor, size_t count, uint64_t *ret,
+			    wb_error *err)
+{
+	uint64_t head = 0;
+	wb_str row;
+	wb_code code = wbi_cursor_move_at(cursor, WBI_LAST, &head, &row, err);
+
+	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
 	if (UINT64_MAX - head < count)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"the journal's head is %llu; run waybill fsck",
 				(unsigned long long)head);
-	for (size_t i = 0; i < count; i++) {
-		wb_event e = journal_fill(journal, &events[i], source, id);
-		size_t size = wbi_record_size(&e);
-		uint64_t position = head + 1 + i;
-		uint8_t *bytes;
+	*ret = head;
+	return WB_OK;
+}
 
-		code = wbi_append_at(txn, journal->table, position, size,
-				     &bytes, err);
-		if (code != WB_OK)
-			return code;
-		wbi_record_encode(&e, position, bytes, size);
-	}
-	code = wbi_retention_prune(journal, txn, first, head, count, err);
+wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
+			   const wb_event *events, size_t count, wb_str source,
+			   uint64_t *ret_first, wb_error *err)
+{
+	wbi_cursor *cursor;
+	uint64_t head = 0;
+	wb_code code;
+
+	WB_ASSERT(count > 0 && source.len > 0);
+	code = wbi_retention_refresh(journal, err);
+	if (code == WB_OK)
+		code = wbi_cursor_open(txn, journal->table, &cursor, err);
+	if (code != WB_OK)
+		return code;
+	code = journal_head(cursor, count, &head, err);
+	if (code == WB_OK)
+		code = wbi_retention_admit(
+			journal, txn, head,
+			journal_measure(events, count, source), err);
+	if (code == WB_OK)
+		code = journal_write(journal, cursor, head, events, count,
+				     source, err);
+	wbi_cursor_close(cursor);
+	if (code == WB_OK)
+		code = wbi_retention_prune(journal, txn, head, count, err);
 	if (code == WB_OK && ret_first)
 		*ret_first = head + 1;
 	return code;

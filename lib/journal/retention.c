@@ -250,8 +250,7 @@ static wb_code prune_run(const prune *p, MDB_txn *txn, uint64_t most,
 }
 
 wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
-			    uint64_t first, uint64_t head, size_t appended,
-			    wb_error *err)
+			    uint64_t head, size_t appended, wb_error *err)
 {
 	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
 	wb_error cause = WB_ERROR_INIT;
@@ -259,7 +258,7 @@ wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
 	wb_code code;
 
 	/* The inbox has no relay; its readers will bring their own floor. */
-	if (journal->kind != WBI_OUTBOX || first == 0 || first > memo->floor ||
+	if (journal->kind != WBI_OUTBOX || memo->floor == 0 ||
 	    wbi_store_get_info(journal->store)->keep_bytes == UINT64_MAX)
 		return WB_OK;
 	/* A floor past the head belongs to another history. */

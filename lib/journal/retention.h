@@ -14,10 +14,9 @@ wb_code wbi_retention_refresh(const wbi_journal *journal, wb_error *err);
 wb_code wbi_retention_admit(const wbi_journal *journal, MDB_txn *txn,
 			    uint64_t head, uint64_t bytes, wb_error *err);
 
-/* Remove at most 2 * `appended` records from `first` on whose retention has
- * passed; `head` is as before the append. */
+/* Remove at most 2 * `appended` of the oldest records, those whose retention
+ * has passed; `head` is as before the append. */
 wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
-			    uint64_t first, uint64_t head, size_t appended,
-			    wb_error *err);
+			    uint64_t head, size_t appended, wb_error *err);
 
 #endif

@@ -57,6 +57,10 @@ typedef struct wbi_store_memo {
 	uint64_t relay_txn; /* what follows was read at this commit; 0: never */
 	uint64_t floor;     /* prune up to here, 0: nothing */
 	uint64_t parked_bytes;
+	/* Randomness for ids, fetched in one call for many: a system call each
+	 * would cost as much as the rest of an append. */
+	uint8_t random[1024];
+	size_t random_left;
 	atomic_bool over_soft;   /* the soft mark's crossing was logged */
 	atomic_bool prune_stuck; /* and so was a record that cannot be read */
 } wbi_store_memo;

@@ -352,6 +352,20 @@ wb_code wbi_cursor_move_at(wbi_cursor *cursor, wbi_move move,
 	return WB_OK;
 }
 
+wb_code wbi_cursor_append(wbi_cursor *cursor, uint64_t position, size_t size,
+			  uint8_t **ret, wb_error *err)
+{
+	MDB_val k = table_val_at(&position), v = {size, NULL};
+	int rc = mdb_cursor_put((MDB_cursor *)cursor, &k, &v,
+				MDB_APPEND | MDB_RESERVE);
+
+	if (rc != MDB_SUCCESS)
+		return wbi_lmdb_fail(err, rc, __func__, "write %zu bytes",
+				     size);
+	*ret = v.mv_data;
+	return WB_OK;
+}
+
 wb_code wbi_cursor_del(wbi_cursor *cursor, wb_error *err)
 {
 	return wbi_lmdb_fail(err, mdb_cursor_del((MDB_cursor *)cursor, 0),

@@ -90,6 +90,9 @@ wb_code wbi_cursor_move(wbi_cursor *cursor, wbi_move move, wb_str *key,
 wb_code wbi_cursor_move_at(wbi_cursor *cursor, wbi_move move,
 			   uint64_t *position, wb_str *ret_value,
 			   wb_error *err);
+/* As wbi_append_at(); after WBI_LAST without another search of the tree. */
+wb_code wbi_cursor_append(wbi_cursor *cursor, uint64_t position, size_t size,
+			  uint8_t **ret, wb_error *err);
 /* Delete the entry the cursor stands on; it then stands before the next. */
 wb_code wbi_cursor_del(wbi_cursor *cursor, wb_error *err);
 
