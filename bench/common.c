@@ -61,7 +61,7 @@ bench_shape bench_shape_from(int argc, char **argv)
 	};
 
 	if (s.keys == 0 || s.hot > s.keys || s.hot_permille > 1000 ||
-	    s.body < 2 || s.body > BENCH_BODY_MAX)
+	    s.body < 32 || s.body > BENCH_BODY_MAX)
 		bench_die("workload", "out of range");
 	return s;
 }
@@ -89,11 +89,12 @@ size_t bench_key(const bench_shape *shape, uint64_t i, char ret[BENCH_KEY_MAX])
 
 void bench_body(char *ret, size_t size)
 {
-	static const char words[] = "\"amount\":\"12.50\",\"currency\":\"EUR\",";
+	static const char head[] = "{\"total\":\"12.50\",\"note\":\"";
 
 	for (size_t i = 0; i < size; i++)
-		ret[i] = words[i % (sizeof(words) - 1)];
-	ret[0] = '{';
+		ret[i] = i < sizeof(head) - 1 ? head[i]
+					      : (char)('a' + i % 26);
+	ret[size - 2] = '"';
 	ret[size - 1] = '}';
 }
 
