@@ -28,9 +28,6 @@ $NM -D --defined-only "$library" | awk '$2 != "A" { print $3 }' |
 
 comm -13 "$work/declared" "$work/exported" > "$work/extra"
 comm -23 "$work/declared" "$work/exported" > "$work/missing"
-# Declared ahead of their code, for those who build on them meanwhile.
-grep -v -E '^(wb_relay_.*|wb_amqp_new)$' "$work/missing" > "$work/now" || true
-mv "$work/now" "$work/missing"
 count=$(wc -l < "$work/declared")
 [ "$count" -ge 50 ] || {
 	echo "only $count declarations found: does this test still read the headers?"
@@ -39,4 +36,4 @@ count=$(wc -l < "$work/declared")
 sed 's/^/exported, but in no public header: /' "$work/extra"
 sed 's/^/declared with WB_API, but not exported: /' "$work/missing"
 [ ! -s "$work/extra" ] && [ ! -s "$work/missing" ]
-echo "$count calls declared, $(wc -l < "$work/exported") exported"
+echo "$count calls declared and exported"
