@@ -51,6 +51,7 @@ typedef struct amqp_adapter {
 	wbi_transport transport;
 	wbi_session *session; /* stays until connect or free after a DOWN, as
 				 texts in that event are borrowed from it */
+	uint64_t last_delivery; /* of all sessions before */
 	adapter_phase phase;
 	bool up;	    /* UP was handed out in this connection */
 	bool closing;	    /* close() was called */
@@ -195,6 +196,7 @@ static wb_code amqp_begin_session(amqp_adapter *a, int64_t now_us,
 		.buffer_max_bytes = c->buffer_max_bytes,
 		.handshake_timeout_ms = left_ms > 0 ? (uint32_t)left_ms : 1,
 		.close_timeout_ms = c->close_timeout_ms,
+		.delivery_base = a->last_delivery,
 		.log = &c->log,
 	};
 
@@ -310,6 +312,8 @@ static wb_code amqp_connect(void *self, wb_error *err)
 	if (a->phase != ADAPTER_DOWN)
 		return WBI_FAIL(err, WB_ESTATE,
 				"already connected or connecting");
+	if (a->session)
+		a->last_delivery = wbi_session_last_delivery(a->session);
 	wbi_session_free(a->session);
 	a->session = NULL;
 	a->up = a->closing = false;

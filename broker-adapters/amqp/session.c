@@ -81,6 +81,7 @@ wb_code wbi_session_new(const wbi_session_options *options, int64_t now_us,
 	s->stage_deadline_us =
 		now_us + (int64_t)options->handshake_timeout_ms * MS;
 	s->confirms.next = s->confirms.head = s->confirms.covered = 1;
+	s->consumer.base = s->consumer.last = options->delivery_base;
 	s->confirms.seed = (uint64_t)now_us ^ (uint64_t)(uintptr_t)s;
 	wbi_buffer_init(&s->output, session_output_max(&s->options));
 	wbi_buffer_init(&s->scratch,

@@ -32,6 +32,7 @@ typedef struct wbi_session_options {
 	uint32_t buffer_max_bytes;
 	uint32_t handshake_timeout_ms; /* start to channel open, confirm on */
 	uint32_t close_timeout_ms;
+	uint64_t delivery_base; /* deliveries are numbered from here on */
 	const wb_log *log; /* may be NULL */
 } wbi_session_options;
 
@@ -64,6 +65,10 @@ void wbi_session_fail(wbi_session *session, wb_code code, const char *reason);
 
 /* DOWN has been queued; nothing more will come or go. */
 bool wbi_session_is_over(const wbi_session *session);
+
+/* The highest delivery handed out: the next session's delivery_base, so that
+ * an ack that comes too late is refused and settles nothing else. */
+uint64_t wbi_session_last_delivery(const wbi_session *session);
 
 /* As the slots of wb_broker_ops. */
 bool wbi_session_next(wbi_session *session, wb_broker_event *ret);

@@ -50,6 +50,11 @@ wb_code wbi_session_consume(wbi_session *session, wb_str queue,
 	return WB_OK;
 }
 
+uint64_t wbi_session_last_delivery(const wbi_session *session)
+{
+	return session->consumer.last;
+}
+
 void wbi_session_consumer_reset(wbi_session *session)
 {
 	session_consumer *c = &session->consumer;

@@ -409,6 +409,13 @@ static wb_code connection_settle(wbi_mem_link *link, wbi_mem_request_kind kind,
 		return code;
 	request->delivery = delivery;
 	request->flag = flag;
+	/* The room comes first, so that what is noted is also sent. */
+	if (!wbi_mem_queue_ask(link, delivery, kind == WBI_MEM_ACK && flag)) {
+		request->delivery = 0;
+		return WBI_FAIL(err, WB_EINVAL,
+				"delivery %llu is not outstanding",
+				(unsigned long long)delivery);
+	}
 	return WB_OK;
 }
 

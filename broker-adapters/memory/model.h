@@ -42,6 +42,8 @@ typedef struct wbi_mem_entry {
 	uint64_t tag;   /* while unacked */
 	bool redelivered;
 	bool duplicate; /* goes away without trace when it is settled */
+	bool asked; /* the client has settled it; the broker read that not yet
+		     */
 } wbi_mem_entry;
 
 typedef struct wbi_mem_list {
@@ -183,7 +185,8 @@ struct wbi_mem_link {
 	uint16_t prefetch;
 	bool cancelled; /* the queue is gone; to be told */
 	wbi_mem_list unacked;
-	uint64_t last_tag;
+	uint64_t last_tag; /* never starts again: a tag means one delivery */
+	uint64_t orphans_upto; /* tags of a consumer that was cancelled */
 
 	wbi_mem_cut cut;     /* asked for; done in the next step */
 	uint16_t close_code; /* likewise; 0: none */
@@ -243,9 +246,12 @@ bool wbi_mem_queue_has_work(const wbi_mem_link *link);
 void wbi_mem_queue_deliver(wbi_mem_link *link);
 void wbi_mem_queue_join(wbi_mem_queue *queue, wbi_mem_link *link);
 void wbi_mem_queue_leave(wbi_mem_link *link); /* requeues what is unacked */
-/* False: there is no such delivery. */
-bool wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple);
-bool wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue);
+/* Note that the client settles this one, or all up to it; false: there is none
+ * outstanding. */
+bool wbi_mem_queue_ask(wbi_mem_link *link, uint64_t tag, bool multiple);
+/* The broker has read it. No effect if the delivery is gone by now. */
+void wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple);
+void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue);
 void wbi_mem_queue_delete(wbi_mem_queue *queue);
 void wbi_mem_queue_free(wbi_mem_queue *queue);
 

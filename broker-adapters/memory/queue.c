@@ -168,6 +168,7 @@ static void queue_requeue(wbi_mem_queue *queue, wbi_mem_entry *entry)
 	wbi_mem_entry *at = queue->ready.first;
 
 	entry->redelivered = true;
+	entry->asked = false;
 	while (at && at->place <= entry->place)
 		at = at->next;
 	queue_insert_before(&queue->ready, at, entry);
@@ -216,33 +217,43 @@ static void queue_settle(wbi_mem_link *link, wbi_mem_entry *entry,
 	queue_entry_free(entry);
 }
 
-bool wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple)
+bool wbi_mem_queue_ask(wbi_mem_link *link, uint64_t tag, bool multiple)
 {
-	wbi_mem_entry *entry = link->queue ? queue_find(link, tag) : NULL;
+	wbi_mem_entry *entry = queue_find(link, tag);
+
+	if (!entry || entry->asked)
+		return tag > 0 && tag <= link->orphans_upto;
+	entry->asked = true;
+	for (; multiple && entry; entry = entry->prev)
+		entry->asked = true;
+	return true;
+}
+
+void wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple)
+{
+	wbi_mem_entry *entry = queue_find(link, tag);
 
 	if (!entry)
-		return false;
+		return;
 	while (multiple && link->unacked.first != entry)
 		queue_settle(link, link->unacked.first,
 			     &link->queue->stat.acked);
 	queue_settle(link, entry, &link->queue->stat.acked);
-	return true;
 }
 
-bool wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue)
+void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue)
 {
-	wbi_mem_entry *entry = link->queue ? queue_find(link, tag) : NULL;
+	wbi_mem_entry *entry = queue_find(link, tag);
 
 	if (!entry)
-		return false;
+		return;
 	if (!requeue) {
 		queue_settle(link, entry, &link->queue->stat.rejected);
-		return true;
+		return;
 	}
 	queue_remove(&link->unacked, entry);
 	link->queue->stat.unacked--;
 	queue_requeue(link->queue, entry);
-	return true;
 }
 
 void wbi_mem_queue_delete(wbi_mem_queue *queue)
@@ -252,6 +263,7 @@ void wbi_mem_queue_delete(wbi_mem_queue *queue)
 
 		wbi_mem_queue_leave(link);
 		link->cancelled = true;
+		link->orphans_upto = link->last_tag;
 	}
 	while (queue->ready.first) {
 		wbi_mem_entry *entry = queue->ready.first;

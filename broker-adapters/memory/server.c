@@ -160,6 +160,7 @@ static void server_down(wbi_mem_link *link, wb_code code, const char *why)
 	link->state = WBI_MEM_DOWN;
 	link->blocked = link->cancelled = false;
 	link->prefetch = 0;
+	link->orphans_upto = 0;
 	link->close_code = 0;
 	link->cut.set = false;
 	link->memory->stat.downs++;
@@ -209,6 +210,7 @@ static void server_close_channel(wbi_mem_link *link, uint16_t reply_code,
 	link->request_count = kept_count;
 	wbi_mem_queue_leave(link);
 	link->cancelled = link->cancelled || consuming;
+	link->orphans_upto = 0;
 	link->channel = WBI_MEM_SHUT;
 	link->close_code = 0;
 	link->memory->stat.channel_closes++;
@@ -423,21 +425,16 @@ static void server_consume(wbi_mem_link *link, const wbi_mem_request *request)
 
 static void server_settle(wbi_mem_link *link, const wbi_mem_request *request)
 {
-	uint64_t tag = request->delivery;
-	bool known = request->kind == WBI_MEM_ACK
-			     ? wbi_mem_queue_ack(link, tag, request->flag)
-			     : wbi_mem_queue_reject(link, tag, request->flag);
-
-	/* Tags of a consumer that was cancelled may still be settled. */
-	if (!known && (link->queue || tag > link->last_tag || tag == 0))
-		link->close_code = 406;
+	if (request->kind == WBI_MEM_ACK)
+		wbi_mem_queue_ack(link, request->delivery, request->flag);
+	else
+		wbi_mem_queue_reject(link, request->delivery, request->flag);
 }
 
 static void server_reopen(wbi_mem_link *link)
 {
 	link->channel = WBI_MEM_OPEN;
 	link->prefetch = 0;
-	link->last_tag = 0;
 	wbi_mem_tell(link, WB_BROKER_CHANNEL_OPEN, false);
 }
 
@@ -446,7 +443,7 @@ static void server_read_requests(wbi_mem_link *link, int64_t now_us)
 	for (int i = 0; i < SERVER_REQUESTS_MAX; i++) {
 		wbi_mem_request *request = link->requests;
 
-		if (!request || link->close_code != 0)
+		if (!request)
 			return;
 		link->requests = request->next;
 		if (!link->requests)
@@ -525,7 +522,6 @@ static void server_admit(wbi_mem_link *link)
 	link->state = WBI_MEM_UP;
 	link->channel = WBI_MEM_OPEN;
 	link->last_due_us = 0;
-	link->last_tag = 0;
 	memory->stat.connects++;
 	wbi_mem_tell(link, WB_BROKER_UP, false);
 }
@@ -577,7 +573,7 @@ static void server_serve(wbi_mem_link *link, int64_t now_us)
 	server_tell_changes(link);
 	if (!link->blocked)
 		server_read_requests(link, now_us);
-	if (!link->blocked && link->close_code == 0)
+	if (!link->blocked)
 		server_read_wire(link, now_us);
 	if (link->state == WBI_MEM_DOWN || link->memory->frozen)
 		return;

@@ -61,7 +61,7 @@ typedef enum wb_broker_event_kind {
 	WB_BROKER_BLOCKED,        /* text: stop publishing, keep reading */
 	WB_BROKER_UNBLOCKED,
 	WB_BROKER_CHANNEL_CLOSED, /* error, reply_code: every unsettled publish
-				     is unknown; call reopen */
+				     is unknown, a consumer CANCELLED; reopen */
 	WB_BROKER_CHANNEL_OPEN,   /* answer to reopen */
 	WB_BROKER_ACKED,          /* token: taken by the broker and not returned
 				     before (see RETURNED) */
@@ -83,7 +83,8 @@ typedef struct wb_broker_event {
 	wb_str text;         /* the broker's own words; live like a delivery */
 	wb_error error;      /* set where the list above says "error" */
 	/* WB_BROKER_DELIVERY only */
-	uint64_t delivery; /* tag for ack and reject */
+	uint64_t delivery; /* for ack and reject; never repeats in the adapter's
+			      life: one that comes too late is refused */
 	bool redelivered;
 	wb_message message;
 } wb_broker_event;
@@ -190,7 +191,8 @@ typedef struct wb_broker_ops {
 	wb_code (*consume)(void *self, wb_str queue, uint16_t prefetch,
 			   uint64_t token, wb_error *err);
 
-	/* Settle `delivery`, and with `multiple` every earlier one too. */
+	/* Settle `delivery`, and with `multiple` every earlier one too.
+	 * WB_EINVAL: it is not outstanding. WB_ESTATE, WB_EAGAIN. */
 	wb_code (*ack)(void *self, uint64_t delivery, bool multiple,
 		       wb_error *err);
 	wb_code (*reject)(void *self, uint64_t delivery, bool requeue,

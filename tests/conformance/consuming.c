@@ -241,6 +241,70 @@ static void a_second_consumer_waits_for_the_single_active_one(void **state)
 	wb_broker_free(second.broker);
 }
 
+static void a_delivery_is_settled_once_and_only_while_it_is_ours(void **state)
+{
+	stage *s = *state;
+	witness *w = &s->consumer;
+	uint64_t first, third;
+
+	stage_fill(s, 1, 3);
+	stage_consume(s, 10);
+	stage_await(s, w, WB_BROKER_DELIVERY, 3);
+	first = tag_of(w, 0);
+	third = tag_of(w, 2);
+	assert_ok(wb_broker_ack(w->broker, tag_of(w, 1), true, &s->err),
+		  s->err);
+	assert_code(wb_broker_ack(w->broker, first, false, &s->err), WB_EINVAL,
+		    s->err);
+	assert_code(wb_broker_reject(w->broker, tag_of(w, 1), true, &s->err),
+		    WB_EINVAL, s->err);
+	assert_code(wb_broker_ack(w->broker, third + 1, true, &s->err),
+		    WB_EINVAL, s->err);
+	wb_broker_close(w->broker);
+	stage_await(s, w, WB_BROKER_DOWN, 1);
+	witness_clear(w);
+	assert_ok(wb_broker_connect(w->broker, &s->err), s->err);
+	stage_await(s, w, WB_BROKER_UP, 1);
+	stage_consume(s, 10);
+	stage_await(s, w, WB_BROKER_DELIVERY, 1);
+	stage_assert_delivery(w, 0, 3, true);
+	assert_true(tag_of(w, 0) > third);
+	assert_code(wb_broker_ack(w->broker, third, true, &s->err), WB_EINVAL,
+		    s->err);
+	assert_ok(wb_broker_ack(w->broker, tag_of(w, 0), false, &s->err),
+		  s->err);
+}
+
+static void a_closed_channel_takes_its_consumer_along(void **state)
+{
+	stage *s = *state;
+	witness *w = &s->publisher;
+	uint64_t old;
+
+	stage_fill(s, 1, 2);
+	assert_ok(wb_broker_consume(w->broker, wb_str_from(s->queue), 10, 5,
+				    &s->err),
+		  s->err);
+	stage_await(s, w, WB_BROKER_DELIVERY, 2);
+	old = tag_of(w, 1);
+	assert_ok(stage_publish(s, "wb-no-such-exchange", "a", 3), s->err);
+	wb_broker_flush(w->broker);
+	stage_await(s, w, WB_BROKER_CHANNEL_CLOSED, 1);
+	stage_await(s, w, WB_BROKER_CANCELLED, 1);
+	assert_code(wb_broker_ack(w->broker, old, true, &s->err), WB_ESTATE,
+		    s->err);
+	assert_ok(wb_broker_reopen(w->broker, &s->err), s->err);
+	stage_await(s, w, WB_BROKER_CHANNEL_OPEN, 1);
+	assert_code(wb_broker_ack(w->broker, old, true, &s->err), WB_EINVAL,
+		    s->err);
+	assert_ok(wb_broker_consume(w->broker, wb_str_from(s->queue), 10, 6,
+				    &s->err),
+		  s->err);
+	stage_await(s, w, WB_BROKER_DELIVERY, 4);
+	stage_assert_delivery(w, 2, 1, true);
+	stage_assert_delivery(w, 3, 2, true);
+}
+
 static void there_is_no_consuming_a_missing_queue(void **state)
 {
 	stage *s = *state;
@@ -303,6 +367,8 @@ const conformance_case conformance_consuming[] = {
 	CASE(a_requeued_delivery_comes_again_in_its_place),
 	CASE(the_prefetch_bounds_what_is_unacked),
 	CASE(a_second_consumer_waits_for_the_single_active_one),
+	CASE(a_delivery_is_settled_once_and_only_while_it_is_ours),
+	CASE(a_closed_channel_takes_its_consumer_along),
 	CASE(there_is_no_consuming_a_missing_queue),
 	CASE(deleting_the_queue_cancels_its_consumer),
 	CASE(one_connection_has_one_consumer),
