@@ -17,7 +17,6 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
-#include "lib/base/randpool.h"
 #include "lib/event/attribute.h"
 #include "lib/event/envelope.h"
 #include "lib/journal/journal.h"
@@ -25,7 +24,6 @@
 struct wb_outbox {
 	wb_store *store;
 	wbi_journal journal;
-	wbi_randpool ids;
 	wb_limits limits;
 	const wb_routes *routes;
 	wb_routes *own_routes; /* where the caller gave none */
@@ -65,8 +63,6 @@ static wb_code outbox_init(wb_outbox *outbox, const wb_outbox_options *options,
 	wb_code code = WB_OK;
 
 	outbox->journal = wbi_journal_of(outbox->store, WBI_OUTBOX);
-	wbi_randpool_init(&outbox->ids, outbox->journal.random);
-	outbox->journal.random = &outbox->ids.random;
 	outbox->limits = wbi_limits_of(&options->limits);
 	outbox->routes = options->routes;
 	if (!outbox->routes) {

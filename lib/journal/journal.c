@@ -21,9 +21,7 @@ wbi_journal wbi_journal_of(wb_store *store, wbi_journal_kind kind)
 {
 	const wbi_store_tables *tables = wbi_store_get_tables(store);
 	const wbi_store_info *info = wbi_store_get_info(store);
-	wbi_journal journal = {.store = store,
-			       .kind = kind,
-			       .random = wbi_store_random(store)};
+	wbi_journal journal = {.store = store, .kind = kind};
 
 	if (kind == WBI_OUTBOX) {
 		journal.table = tables->outbox;

@@ -19,7 +19,6 @@ typedef struct wbi_journal {
 	wbi_journal_kind kind;
 	wbi_table table;
 	const char *origin; /* 36 characters, lives as long as the store */
-	const wb_random *random; /* of new ids; at first the store's */
 } wbi_journal;
 
 wbi_journal wbi_journal_of(wb_store *store, wbi_journal_kind kind);

@@ -8,7 +8,6 @@
 #include "lib/base/error.h"
 #include "lib/base/hash.h"
 #include "lib/base/log.h"
-#include "lib/base/randpool.h"
 #include "lib/base/text.h"
 
 static void the_first_error_wins(void **state)
@@ -174,31 +173,6 @@ static void uuid7_has_time_version_and_variant(void **state)
 	assert_int_equal(id[14], '7');
 }
 
-static void count_fill(void *ctx, void *buf, size_t len)
-{
-	uint8_t *next = ctx, *at = buf;
-
-	while (len-- > 0)
-		*at++ = (*next)++;
-}
-
-static void a_pool_hands_out_each_random_byte_once(void **state)
-{
-	uint8_t next = 0, seen[256] = {0}, bytes[8];
-	wb_random counter = {count_fill, &next};
-	wbi_randpool pool;
-
-	(void)state;
-	wbi_randpool_init(&pool, &counter);
-	for (int i = 0; i < 4096 / 8; i++) {
-		pool.random.fill(pool.random.ctx, bytes, sizeof(bytes));
-		for (int j = 0; j < 8; j++)
-			seen[bytes[j]]++;
-	}
-	for (int i = 0; i < 256; i++)
-		assert_int_equal(seen[i], 4096 / 256);
-}
-
 static void backoff_doubles_within_its_bounds(void **state)
 {
 	wbi_backoff backoff = {100, 1000, 0};
@@ -255,7 +229,6 @@ int main(void)
 		cmocka_unit_test(buffer_keeps_order_and_its_maximum),
 		cmocka_unit_test(only_clean_utf8_is_clean),
 		cmocka_unit_test(a_single_bad_byte_is_found_wherever_it_stands),
-		cmocka_unit_test(a_pool_hands_out_each_random_byte_once),
 		cmocka_unit_test(times_go_both_ways),
 		cmocka_unit_test(uuid7_has_time_version_and_variant),
 		cmocka_unit_test(backoff_doubles_within_its_bounds),
