@@ -321,6 +321,30 @@ static void a_raw_message_is_read_by_its_properties(void **state)
 	wbi_envelope_read_fini(&got);
 }
 
+static void the_first_of_two_counts(void **state)
+{
+	wb_header headers[] = {
+		{S("ce-specversion"), S("1.0")},
+		{S("ce-id"), S("1")},
+		{S("ce-id"), S("2")},
+		{S("ce-type"), S("t")},
+		{S("ce-source"), S("s")},
+		{S("ce-x"), S("a")},
+		{S("ce-x"), S("b")},
+	};
+	wb_message m = {.headers = headers, .header_count = 7};
+	wbi_received got = read_as(&m, WBI_FORM_BINARY);
+
+	(void)state;
+	assert_str(got.event.id, S("1"));
+	assert_str(got.event.headers[0].value, S("a"));
+	assert_int_equal(got.event.header_count, 1);
+	assert_int_equal(got.other_count, 2);
+	assert_str(got.others[0].name, S("ce-x"));
+	assert_str(got.others[1].value, S("2"));
+	wbi_envelope_read_fini(&got);
+}
+
 static void no_id_is_refused_with_the_reason(void **state)
 {
 	wb_message m = {.routing_key = S("a.b"), .exchange = S("events")};
@@ -495,6 +519,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_is_sent_is_read_back),
 		cmocka_unit_test(every_form_of_others_is_understood),
 		cmocka_unit_test(a_raw_message_is_read_by_its_properties),
+		cmocka_unit_test(the_first_of_two_counts),
 		cmocka_unit_test(no_id_is_refused_with_the_reason),
 		cmocka_unit_test(structured_data_keeps_its_bytes),
 		cmocka_unit_test(bad_structured_bodies_are_refused),

@@ -196,6 +196,29 @@ static void no_length_is_believed(void **state)
 	free(bytes);
 }
 
+static void constants_and_position_are_checked(void **state)
+{
+	static const size_t constants[] = {5, 6, 7, 66, 67};
+	wb_event event = sample_full();
+	size_t size;
+	uint8_t *bytes = encode(&event, 9, &size);
+
+	(void)state;
+	for (size_t i = 0; i < WBI_COUNT(constants); i++) {
+		bytes[constants[i]] ^= 1;
+		resum(bytes, size);
+		assert_int_equal(decode_copy(bytes, size), WB_ECORRUPT);
+		bytes[constants[i]] ^= 1;
+	}
+	wbi_put_le64(bytes + 8, 0);
+	resum(bytes, size);
+	assert_int_equal(decode_copy(bytes, size), WB_ECORRUPT);
+	wbi_put_le64(bytes + 8, 1);
+	resum(bytes, size);
+	assert_int_equal(decode_copy(bytes, size), WB_OK);
+	free(bytes);
+}
+
 static void lengths_that_cancel_out_are_found(void **state)
 {
 	wb_event event = sample_full();
@@ -283,6 +306,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(trailing_bytes_are_refused),
 		cmocka_unit_test(another_version_is_refused_by_name),
 		cmocka_unit_test(no_length_is_believed),
+		cmocka_unit_test(constants_and_position_are_checked),
 		cmocka_unit_test(lengths_that_cancel_out_are_found),
 	};
 
