@@ -9,12 +9,14 @@
  * Not for a process whose other threads hold locks: the child allocates.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -87,14 +89,33 @@ static void check_send_progress(void *ctx, uint64_t done, uint64_t total)
 	check_send(child->fd, &m);
 }
 
+/* Die of a crash at once and quietly: no handler of the host's, no core, and
+ * LMDB's own last words unheard. */
+static void check_child_init(void)
+{
+	static const int deadly[] = {SIGSEGV, SIGBUS,  SIGABRT,
+				     SIGFPE,  SIGILL, SIGPIPE};
+	const struct rlimit none = {0, 0};
+	int null;
+
+	for (size_t i = 0; i < WBI_COUNT(deadly); i++)
+		signal(deadly[i], SIG_DFL);
+	setrlimit(RLIMIT_CORE, &none);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0)
+		dup2(null, STDERR_FILENO);
+}
+
 static _Noreturn void check_child_run(const char *dir, int fd)
 {
 	check_child child = {.fd = fd};
 	wbi_walk_output output = {check_send_finding, check_send_progress,
 				  &child};
 	check_message m = {.kind = CHECK_RESULT};
-	wb_code code = wbi_walk_store(dir, &output, &m.result, &m.error);
+	wb_code code;
 
+	check_child_init();
+	code = wbi_walk_store(dir, &output, &m.result, &m.error);
 	if (code != WB_OK)
 		m.kind = CHECK_ERROR;
 	m.error.where = ""; /* a pointer means nothing over there */
