@@ -21,6 +21,7 @@
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/store/meta.h"
+#include "lib/store/pages.h"
 #include "lib/store/place.h"
 
 #define STORE_MAP_DEFAULT (UINT64_C(32) << 30)
@@ -377,6 +378,53 @@ wb_code wb_store_create(const char *dir, const wb_store_options *options,
 	return code;
 }
 
+/*
+ * A file that ends before its last page may be one whose last pages are free:
+ * LMDB does not write those. Else reading on would be SIGBUS, so look which of
+ * the two it is.
+ */
+static wb_code store_check_length(MDB_env *env, const char *path,
+				  const wbi_pages_header *header, wb_error *err)
+{
+	wbi_pages_result pages;
+	MDB_txn *txn;
+	wb_code code;
+
+	if (header->file_bytes / header->page_bytes > header->last_page)
+		return WB_OK;
+	code = wbi_txn_begin(env, false, &txn, err);
+	if (code != WB_OK)
+		return code;
+	code = wbi_pages_check(path, txn, NULL, &pages, err);
+	wbi_txn_abort(txn);
+	return code;
+}
+
+/* Open an environment that is there; its file is looked at first. */
+static wb_code store_env_open_checked(const char *dir,
+				      const store_env_options *o, MDB_env **ret,
+				      wb_error *err)
+{
+	wbi_pages_header header;
+	wb_error cause = WB_ERROR_INIT;
+	char path[PATH_MAX];
+	wb_code code = wbi_place_join(dir, "data.mdb", path, sizeof(path), err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_pages_header_read(path, &header, &cause);
+	if (code == WB_OK)
+		code = store_env_open(dir, o, ret, err);
+	if (code == WB_OK)
+		code = store_check_length(*ret, path, &header, &cause);
+	if (cause.code == WB_OK)
+		return code;
+	return WBI_FAIL_FOREIGN(err, code, cause.foreign, "\"%s\": %.300s%s",
+				path, cause.text,
+				code == WB_ECORRUPT ? "; run waybill fsck"
+						    : "");
+}
+
 static wb_code store_open(wb_store *store, const wb_store_options *o,
 			  wb_error *err)
 {
@@ -394,12 +442,15 @@ static wb_code store_open(wb_store *store, const wb_store_options *o,
 	if (code == WB_OK)
 		code = store_lock(store, err);
 	if (code == WB_OK)
-		code = store_env_open(store->dir, &eo, &store->env, err);
-	if (code == WB_OK)
+		code = store_env_open_checked(store->dir, &eo, &store->env,
+					      err);
+	if (code == WB_OK) {
 		code = store_load(store, err);
-	if (code == WB_ENOTFOUND)
-		code = WBI_FAIL(err, WB_ECORRUPT,
-				"\"%s\" holds no waybill store", store->dir);
+		if (code == WB_ENOTFOUND)
+			code = WBI_FAIL(err, WB_ECORRUPT,
+					"\"%s\" holds no waybill store",
+					store->dir);
+	}
 	if (code == WB_OK)
 		code = store_check_service(store, o, err);
 	if (code == WB_OK)
@@ -495,8 +546,9 @@ static wb_code store_attach(wb_store *store, const wb_store_options *o,
 		code = wbi_place_check_fs(store->dir, store->log, err);
 	if (code == WB_OK)
 		code = store_lock(store, err);
-	if (code == WB_OK)
-		code = store_load(store, err);
+	if (code != WB_OK)
+		return code;
+	code = store_load(store, err);
 	if (code == WB_ENOTFOUND) {
 		code = store_init(store, o, err);
 		if (code == WB_EEXISTS)
