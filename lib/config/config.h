@@ -173,11 +173,16 @@ wb_code wbi_config_check(const wbi_config *config, wb_error *err);
 char *wbi_config_range_text(const wbi_config_field *field, char *ret,
 			    size_t size);
 
-/* ---- between the files of this directory ------------------------------- */
-
-/* Parse one scalar into the field at `base`; frees what was there. */
+/*
+ * Parse one value into the field of the struct at `base`, for tables of fields
+ * outside this one; a text that was there is freed. fini frees what it holds.
+ */
 wb_code wbi_config_parse(const wbi_config_field *field, const char *text,
 			 void *base, wb_error *err);
+void wbi_config_field_fini(const wbi_config_field *field, void *base);
+
+/* ---- between the files of this directory ------------------------------- */
+
 /* One more text or "exchange:key" for a field of kind TEXTS or BINDS. */
 wb_code wbi_config_add(const wbi_config_field *field, const char *text,
 		       void *base, wb_error *err);

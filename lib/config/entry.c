@@ -106,17 +106,19 @@ static void items_fini(const wbi_config_field *field, wbi_config_items *items)
 	free(items->items);
 }
 
+void wbi_config_field_fini(const wbi_config_field *field, void *base)
+{
+	if (field->kind == WBI_CONFIG_TEXT)
+		free(*(char **)at(field, base));
+	else if (field->kind == WBI_CONFIG_TEXTS ||
+		 field->kind == WBI_CONFIG_BINDS)
+		items_fini(field, at(field, base));
+}
+
 void wbi_config_entry_fini(const wbi_config_list *list, void *entry)
 {
-	for (size_t i = 0; i < list->field_count; i++) {
-		const wbi_config_field *field = &list->fields[i];
-
-		if (field->kind == WBI_CONFIG_TEXT)
-			free(*(char **)at(field, entry));
-		else if (field->kind == WBI_CONFIG_TEXTS ||
-			 field->kind == WBI_CONFIG_BINDS)
-			items_fini(field, at(field, entry));
-	}
+	for (size_t i = 0; i < list->field_count; i++)
+		wbi_config_field_fini(&list->fields[i], entry);
 	memset(entry, 0, list->entry_size);
 }
 

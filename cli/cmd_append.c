@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill append: events from a command line or from NDJSON.
+ *
+ * A line is a CloudEvents JSON object; its data leaves as the bytes that stood
+ * in the line. A transaction is open only while whole lines are at hand (never
+ * while waiting for input), for about 1 ms, with a pause behind it so that the
+ * service gets LMDB's lock. What is reported as appended is committed; a crash
+ * at any point leaves whole events only, from the first line on.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <waybill/outbox.h>
+
+#include "cli/command.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/base/text.h"
+#include "lib/event/envelope.h"
+
+enum { SLICE_US = 1000, PAUSE_US = 50, HEADERS_MAX = 256 };
+
+typedef struct append_options {
+	char *id, *type, *source, *subject, *key, *time;
+	char *content_type, *data_schema, *data, *data_file;
+	char *correlation_id, *causation_id, *traceparent, *tracestate;
+	char *reply_to;
+	wbi_config_items headers;
+	uint64_t batch;
+	bool progress;
+} append_options;
+
+#define TEXT(member, flag, arg_, ...)                                         \
+	{{.name = flag, .kind = WBI_CONFIG_TEXT,                              \
+	  .offset = offsetof(append_options, member), .arg = arg_,            \
+	  __VA_ARGS__}, 0}
+
+/* clang-format off */
+static const cli_flag append_flags[] = {
+	TEXT(type, "type", "TYPE",
+	     .help = "One event from these flags, of this type."),
+	TEXT(key, "key", "KEY",
+	     .help = "Ordering key: events of one key are delivered in order."),
+	TEXT(subject, "subject", "SUBJECT",
+	     .help = "What it is about, such as order/42."),
+	TEXT(data, "data", "TEXT",
+	     .help = "The data, as it stands."),
+	TEXT(data_file, "data-file", "FILE",
+	     .help = "The data is the content of this file; '-': standard "
+		     "input."),
+	TEXT(content_type, "content-type", "TYPE",
+	     .help = "Of the data.", .init = "application/json"),
+	TEXT(id, "id", "ID", .help = "Default: a new UUID, version 7."),
+	TEXT(source, "source", "URI",
+	     .help = "Default: / and the service's name."),
+	TEXT(time, "time", "TIME", .help = "RFC 3339; default: now."),
+	TEXT(data_schema, "data-schema", "URI", .help = "Schema of the data."),
+	TEXT(correlation_id, "correlation-id", "ID",
+	     .help = "What this belongs to."),
+	TEXT(causation_id, "causation-id", "ID",
+	     .help = "The event that this one follows from."),
+	TEXT(traceparent, "traceparent", "TEXT", .help = "W3C trace context."),
+	TEXT(tracestate, "tracestate", "TEXT", .help = "The same."),
+	TEXT(reply_to, "reply-to", "QUEUE",
+	     .help = "Queue that an answer should go to."),
+	{{.name = "header", .kind = WBI_CONFIG_TEXTS,
+	  .offset = offsetof(append_options, headers), .arg = "NAME=VALUE",
+	  .help = "An extension attribute; as many as are wanted."}, 0},
+	{{.name = "batch", .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(append_options, batch), .min = 1, .max = 100000,
+	  .init = "1000", .arg = "N",
+	  .help = "Events per commit at most; a commit comes after 1 ms "
+		  "in any case."}, 0},
+	{{.name = "progress", .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(append_options, progress),
+	  .help = "Show progress even if stderr is not a terminal."}, 0},
+};
+/* clang-format on */
+
+typedef struct append_run {
+	cli_context *ctx;
+	const append_options *o;
+	wb_store *store;
+	wb_outbox *outbox;
+	wb_routes *routes;
+	wb_limits limits;
+	cli_progress progress;
+	/* the transaction that is open, or NULL, and what it holds */
+	MDB_txn *txn;
+	int64_t txn_start_us;
+	uint64_t txn_count, txn_first, txn_last, txn_line;
+	/* what is committed */
+	uint64_t count, first, last;
+	uint64_t line; /* that failed */
+} append_run;
+
+static int64_t mono_us(void)
+{
+	const wb_clock *clock = wb_system_clock();
+
+	return clock->mono_us(clock->ctx);
+}
+
+/* ---- transactions ------------------------------------------------------ */
+
+static wb_code run_commit(append_run *run, wb_error *err)
+{
+	const struct timespec pause = {0, PAUSE_US * 1000};
+	MDB_txn *txn = run->txn;
+	wb_code rc;
+
+	if (!txn)
+		return WB_OK;
+	run->txn = NULL;
+	rc = wb_store_commit(run->store, txn, err);
+	if (rc != WB_OK) {
+		run->line = run->txn_line;
+		return rc;
+	}
+	if (run->count == 0)
+		run->first = run->txn_first;
+	run->last = run->txn_last;
+	run->count += run->txn_count;
+	run->txn_count = 0;
+	cli_progress_show(&run->progress, run->count, 0);
+	nanosleep(&pause, NULL);
+	return WB_OK;
+}
+
+/* An event that is refused leaves the transaction as it was: what came before
+ * is committed. After any other failure it is lost, from its first line on. */
+static bool leaves_txn_usable(wb_code rc)
+{
+	return rc == WB_EINVAL || rc == WB_ELIMIT || rc == WB_EQUOTA;
+}
+
+static wb_code run_append(append_run *run, const wb_event *event,
+			  uint64_t line, wb_error *err)
+{
+	uint64_t position;
+	wb_code rc = WB_OK;
+
+	if (!run->txn) {
+		rc = wb_store_begin(run->store, &run->txn, err);
+		run->txn_start_us = mono_us();
+		run->txn_count = 0;
+		run->txn_line = line;
+	}
+	if (rc == WB_OK)
+		rc = wb_outbox_append(run->outbox, run->txn, event, &position,
+				      err);
+	if (rc == WB_OK) {
+		if (run->txn_count++ == 0)
+			run->txn_first = position;
+		run->txn_last = position;
+		return WB_OK;
+	}
+	run->line = line;
+	if (!leaves_txn_usable(rc) && run->txn) {
+		wb_store_abort(run->txn);
+		run->txn = NULL;
+		run->line = run->txn_line;
+	}
+	return rc;
+}
+
+static bool slice_is_over(const append_run *run)
+{
+	return run->txn && (run->txn_count >= run->o->batch ||
+			    mono_us() - run->txn_start_us >= SLICE_US);
+}
+
+/* ---- lines ------------------------------------------------------------- */
+
+/* "key" is what people call the ordering key; CloudEvents: partitionkey. */
+static void take_key(wbi_received *received)
+{
+	wb_event *event = &received->event;
+	wb_header *headers = received->headers;
+
+	for (size_t i = 0; i < event->header_count && event->key.len == 0; i++) {
+		if (!wb_str_eq(headers[i].name, wb_str_from("key")))
+			continue;
+		event->key = headers[i].value;
+		memmove(&headers[i], &headers[i + 1],
+			(event->header_count - i - 1) * sizeof(headers[0]));
+		event->header_count--;
+	}
+}
+
+static wb_code append_line(append_run *run, wb_str line, uint64_t number,
+			   wb_error *err)
+{
+	char id[WB_UUID_TEXT_LEN + 1];
+	wb_message message = {
+		.content_type = wb_str_from("application/cloudevents+json"),
+		.body = line};
+	wbi_received received;
+	wb_code rc;
+
+	wb_uuid7(wb_system_clock(), wb_system_random(), id);
+	message.message_id = wb_str_from(id);
+	run->line = number;
+	rc = wbi_envelope_read(&message, &run->limits, &received, err);
+	if (rc != WB_OK)
+		return rc;
+	if (received.other_count > 0)
+		rc = WBI_FAIL(err, WB_EINVAL,
+			      "attribute \"%.*s\": its name or value is not "
+			      "one that an event can have; names are lower-case "
+			      "letters and digits",
+			      (int)(received.others[0].name.len < 60
+					    ? received.others[0].name.len
+					    : 60),
+			      received.others[0].name.ptr);
+	take_key(&received);
+	if (rc == WB_OK)
+		rc = run_append(run, &received.event, number, err);
+	wbi_envelope_read_fini(&received);
+	return rc;
+}
+
+static bool is_blank(wb_str line)
+{
+	for (size_t i = 0; i < line.len; i++)
+		if (line.ptr[i] != ' ' && line.ptr[i] != '\t')
+			return false;
+	return true;
+}
+
+static wb_code append_lines(append_run *run, cli_lines *lines, wb_error *err)
+{
+	wb_code rc;
+	wb_str line;
+
+	for (;;) {
+		/* never wait for input with the lock held */
+		if (slice_is_over(run) || !cli_lines_ready(lines)) {
+			rc = run_commit(run, err);
+			if (rc != WB_OK)
+				return rc;
+		}
+		rc = cli_lines_next(lines, &line, err);
+		run->line = lines->number;
+		if (rc != WB_OK)
+			return rc;
+		if (is_blank(line))
+			continue;
+		rc = append_line(run, line, lines->number, err);
+		if (rc != WB_OK)
+			return rc;
+	}
+}
+
+/* ---- one event --------------------------------------------------------- */
+
+static wb_code read_data(const char *path, size_t max, char **ret,
+			 size_t *ret_len, wb_error *err)
+{
+	bool std = !strcmp(path, "-");
+	FILE *file = std ? stdin : fopen(path, "re");
+	char *bytes = malloc(max + 1);
+	wb_code rc = WB_OK;
+
+	if (!file || !bytes) {
+		free(bytes);
+		if (file && !std)
+			fclose(file);
+		return WBI_FAIL(err, file ? WB_ENOMEM : WB_ENOTFOUND,
+				"%s: cannot be opened", path);
+	}
+	*ret_len = fread(bytes, 1, max + 1, file);
+	if (ferror(file))
+		rc = WBI_FAIL(err, WB_EIO, "%s: cannot be read", path);
+	else if (*ret_len > max)
+		rc = WBI_FAIL(err, WB_ELIMIT, "%s: over body_max_bytes (%zu)",
+			      path, max);
+	if (!std)
+		fclose(file);
+	if (rc == WB_OK)
+		*ret = bytes;
+	else
+		free(bytes);
+	return rc;
+}
+
+static wb_code fill_headers(const append_options *o, wb_header *headers,
+			    wb_event *event, wb_error *err)
+{
+	char *const *pairs = o->headers.items;
+
+	if (o->headers.count > HEADERS_MAX)
+		return WBI_FAIL(err, WB_ELIMIT, "over %d --header",
+				HEADERS_MAX);
+	for (size_t i = 0; i < o->headers.count; i++) {
+		const char *equals = strchr(pairs[i], '=');
+
+		headers[i].name =
+			wb_str_n(pairs[i], (size_t)(equals - pairs[i]));
+		headers[i].value = wb_str_from(equals + 1);
+	}
+	event->headers = headers;
+	event->header_count = o->headers.count;
+	return WB_OK;
+}
+
+static wb_code fill_event(const append_options *o, wb_event *event,
+			  wb_error *err)
+{
+	*event = (wb_event){
+		.id = wb_str_from(o->id),
+		.type = wb_str_from(o->type),
+		.source = wb_str_from(o->source),
+		.subject = wb_str_from(o->subject),
+		.key = wb_str_from(o->key),
+		.content_type = wb_str_from(o->content_type),
+		.data_schema = wb_str_from(o->data_schema),
+		.correlation_id = wb_str_from(o->correlation_id),
+		.causation_id = wb_str_from(o->causation_id),
+		.traceparent = wb_str_from(o->traceparent),
+		.tracestate = wb_str_from(o->tracestate),
+		.reply_to = wb_str_from(o->reply_to),
+		.data = wb_str_from(o->data)};
+	if (o->time && !wbi_time_parse(wb_str_from(o->time), &event->time_us))
+		return WBI_FAIL(err, WB_EINVAL,
+				"--time: '%.40s' is not an RFC 3339 time, such "
+				"as 2026-01-31T12:00:00Z",
+				o->time);
+	return WB_OK;
+}
+
+static wb_code append_one(append_run *run, wb_error *err)
+{
+	const append_options *o = run->o;
+	wb_header headers[HEADERS_MAX];
+	char id[WB_UUID_TEXT_LEN + 1];
+	char *bytes = NULL;
+	wb_event event;
+	size_t len = 0;
+	wb_code rc;
+
+	rc = fill_event(o, &event, err);
+	if (rc == WB_OK)
+		rc = fill_headers(o, headers, &event, err);
+	if (rc == WB_OK && o->data_file) {
+		rc = read_data(o->data_file, run->limits.body_bytes, &bytes,
+			       &len, err);
+		event.data = wb_str_n(bytes, len);
+	}
+	if (event.data.len == 0)
+		event.content_type = WB_STR_NULL;
+	if (event.id.len == 0) {
+		wb_uuid7(wb_system_clock(), wb_system_random(), id);
+		event.id = wb_str_from(id);
+	}
+	if (rc == WB_OK)
+		rc = run_append(run, &event, 0, err);
+	if (rc == WB_OK)
+		rc = run_commit(run, err);
+	if (rc == WB_OK && !run->ctx->json)
+		printf("appended %.*s at position %" PRIu64 "\n",
+		       (int)event.id.len, event.id.ptr, run->last);
+	if (rc == WB_OK && run->ctx->json)
+		cli_json_print(json_pack("{s:I, s:I, s:I, s:s%}", "appended",
+					 (json_int_t)1, "first",
+					 (json_int_t)run->last, "last",
+					 (json_int_t)run->last, "id",
+					 event.id.ptr, event.id.len));
+	free(bytes);
+	return rc;
+}
+
+/* ---- the command ------------------------------------------------------- */
+
+/* What was appended, and where it stopped. */
+static void print_lines(const append_run *run, const wb_error *err)
+{
+	json_t *answer;
+
+	if (!run->ctx->json) {
+		printf("appended %" PRIu64 " events", run->count);
+		if (run->count > 0)
+			printf(", positions %" PRIu64 " to %" PRIu64,
+			       run->first, run->last);
+		printf("\n");
+		return;
+	}
+	answer = json_pack("{s:I, s:I, s:I}", "appended",
+			   (json_int_t)run->count, "first",
+			   (json_int_t)run->first, "last",
+			   (json_int_t)run->last);
+	if (err->code != WB_OK) {
+		json_object_set_new(answer, "line",
+				    json_integer((json_int_t)run->line));
+		json_object_set_new(answer, "error", json_string(err->text));
+	}
+	cli_json_print(answer);
+}
+
+static int append_stdin(append_run *run)
+{
+	wb_error err = WB_ERROR_INIT, late = WB_ERROR_INIT;
+	size_t body = run->limits.body_bytes;
+	cli_lines lines;
+	wb_code rc;
+	bool refused;
+
+	/* every byte of data may be escaped in JSON; its headers beside it */
+	cli_lines_init(&lines, STDIN_FILENO,
+		       2 * body + 2 * run->limits.header_bytes + 64 * 1024);
+	cli_progress_start(&run->progress, "appended", run->o->progress);
+	rc = append_lines(run, &lines, &err);
+	refused = rc == WB_EINVAL || rc == WB_ELIMIT;
+	if (run_commit(run, &late) != WB_OK) { /* what came before it */
+		refused = false;
+		err = late;
+		rc = late.code;
+	}
+	cli_progress_end(&run->progress, run->count);
+	if (rc == WB_ENOTFOUND && err.code == WB_OK)
+		rc = WB_OK;
+	print_lines(run, &err);
+	cli_lines_fini(&lines);
+	if (rc == WB_OK)
+		return CLI_OK;
+	return cli_fail(run->ctx, refused ? CLI_NOT_ALL : CLI_FAILED,
+			"line %" PRIu64 ": %s; all before it are appended: %s, "
+			"then send it and what follows",
+			run->line, err.text,
+			refused ? "mend it" : "remove the cause");
+}
+
+static int append_open(append_run *run)
+{
+	const wbi_config *config = &run->ctx->config;
+	wb_outbox_options options = WB_OUTBOX_OPTIONS_INIT;
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	run->limits.body_bytes = config->body_max_bytes;
+	run->limits.header_count = config->headers_max;
+	run->limits.header_bytes = config->header_bytes_max;
+	run->limits.key_bytes = 255;
+	code = cli_open_routes(run->ctx, &run->routes);
+	if (code == CLI_OK)
+		code = cli_open_store(run->ctx, &run->store);
+	if (code != CLI_OK)
+		return code;
+	options.limits = run->limits;
+	options.routes = run->routes;
+	if (wb_outbox_open(run->store, &options, &run->outbox, &err) != WB_OK)
+		return cli_fail_error(run->ctx, &err);
+	return CLI_OK;
+}
+
+static int append_run_(cli_context *ctx)
+{
+	append_run run = {.ctx = ctx, .o = ctx->options};
+	wb_error err = WB_ERROR_INIT;
+	wb_code rc;
+	int code;
+
+	if (!run.o->type &&
+	    (run.o->data || run.o->data_file || run.o->id || run.o->key))
+		return cli_usage(ctx, "one event needs --type; without it, "
+				      "events are read from standard input");
+	if (run.o->data && run.o->data_file)
+		return cli_usage(ctx, "--data and --data-file: one of them");
+	code = append_open(&run);
+	if (code == CLI_OK && !run.o->type)
+		code = append_stdin(&run);
+	if (code == CLI_OK && run.o->type) {
+		rc = append_one(&run, &err);
+		if (rc != WB_OK)
+			code = cli_fail(ctx,
+					rc == WB_EINVAL || rc == WB_ELIMIT
+						? CLI_NOT_ALL
+						: CLI_FAILED,
+					"%s", err.text);
+	}
+	wb_store_abort(run.txn);
+	wb_outbox_close(run.outbox);
+	wb_store_close(run.store);
+	wb_routes_free(run.routes);
+	return code;
+}
+
+const cli_command cli_command_append = {
+	.name = "append",
+	.args = "",
+	.summary = "Append events to the outbox",
+	.help = "With --type: one event, from the flags. Without: events from "
+		"standard input, one\nJSON object a line (NDJSON) in the "
+		"CloudEvents JSON format:\n\n"
+		"  {\"type\":\"order.placed\",\"partitionkey\":\"42\","
+		"\"data\":{\"total\":10.10}}\n\n"
+		"Only type is required. \"key\" is the same as "
+		"\"partitionkey\". The bytes of \"data\" are\nkept as they "
+		"stand in the line, never printed anew; \"data\" of a content "
+		"type that\nis not JSON (\"datacontenttype\") is the text of "
+		"the string, and \"data_base64\" is\nfor bytes. Further members "
+		"become extension attributes.\n\n"
+		"The first line that is no event ends it: its number and what "
+		"is wrong are said,\nall lines before it are appended, none "
+		"behind it is, and the exit status is 3.\n\n"
+		"  waybill append --store shop --type order.placed --key 42 "
+		"--data '{\"n\":1}'\n"
+		"  waybill append --store shop < events.ndjson\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LIMITS | WBI_GROUP_ROUTES |
+		  WBI_GROUP_LOG,
+	.flags = append_flags,
+	.flag_count = WBI_COUNT(append_flags),
+	.options_size = sizeof(append_options),
+	.needs_store = true,
+	.run = append_run_,
+};

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill outbox show: where one event is, why, and what to do. There is no
+ * index by id (it would cost every append), so an id is looked for from the
+ * oldest event on, parked ones first.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "cli/show.h"
+#include "cli/table.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/base/text.h"
+
+enum { DATA_SHOWN = 4096 };
+
+typedef struct show_options {
+	bool data;
+} show_options;
+
+static const cli_flag show_flags[] = {
+	{{.name = "data", .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(show_options, data),
+	  .help = "Print the data and nothing else, as it stands."}, 0},
+};
+
+typedef struct show_run {
+	cli_context *ctx;
+	cli_view *view;
+	wb_str id;
+	uint64_t position; /* or 0 */
+	bool found;
+	uint64_t ahead; /* position of an unsettled event of its key before */
+	wb_str key;	/* whose predecessor is looked for */
+} show_run;
+
+/* ---- as JSON ----------------------------------------------------------- */
+
+static void put_text(json_t *object, const char *name, wb_str text)
+{
+	if (text.len > 0)
+		json_object_set_new(object, name,
+				    json_stringn(text.ptr, text.len));
+}
+
+static void put_time(json_t *object, const char *name, int64_t time_us)
+{
+	char text[WBI_TIME_TEXT_MAX];
+
+	if (time_us == 0)
+		return;
+	wbi_time_format(time_us, text);
+	json_object_set_new(object, name, json_string(text));
+}
+
+static void put_number(json_t *object, const char *name, uint64_t number)
+{
+	json_object_set_new(object, name, json_integer((json_int_t)number));
+}
+
+static void put_parked(json_t *object, const wbi_parked *row)
+{
+	json_t *parked = json_object();
+
+	put_text(parked, "reason",
+		 wb_str_from(wbi_park_reason_name(row->reason)));
+	put_text(parked, "text", row->text);
+	put_number(parked, "reply_code", row->reply_code);
+	put_number(parked, "attempts", row->attempts);
+	put_text(parked, "exchange", row->exchange);
+	put_text(parked, "routing_key", row->routing_key);
+	put_time(parked, "since", row->first_us);
+	put_time(parked, "changed", row->last_us);
+	json_object_set_new(object, "parked", parked);
+}
+
+static void put_event(json_t *object, const wb_event *event)
+{
+	put_text(object, "id", event->id);
+	put_text(object, "type", event->type);
+	put_text(object, "source", event->source);
+	put_text(object, "subject", event->subject);
+	put_text(object, "key", event->key);
+	put_time(object, "time", event->time_us);
+	put_text(object, "content_type", event->content_type);
+	put_text(object, "data_schema", event->data_schema);
+	put_text(object, "correlation_id", event->correlation_id);
+	put_text(object, "causation_id", event->causation_id);
+	put_text(object, "traceparent", event->traceparent);
+	put_text(object, "tracestate", event->tracestate);
+	put_text(object, "reply_to", event->reply_to);
+	if (event->sequence > 0)
+		put_number(object, "sequence", event->sequence);
+	put_number(object, "data_bytes", event->data.len);
+	if (wbi_text_is_utf8(event->data))
+		put_text(object, "data", event->data);
+}
+
+json_t *cli_seen_json(const cli_seen *seen)
+{
+	json_t *object = json_object(), *headers = json_object();
+	char why[1024];
+
+	put_number(object, "position", seen->position);
+	put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
+	put_text(object, "why", wb_str_from(cli_why(seen, why, sizeof(why))));
+	put_event(object, &seen->event);
+	for (size_t i = 0; i < seen->event.header_count; i++) {
+		const wb_header *header = &seen->event.headers[i];
+		char *name = wbi_text_dup(header->name);
+
+		if (name)
+			put_text(headers, name, header->value);
+		free(name);
+	}
+	json_object_set_new(object, "headers", headers);
+	if (seen->parked)
+		put_parked(object, seen->parked);
+	return object;
+}
+
+/* ---- for people -------------------------------------------------------- */
+
+static void print_text(const char *name, wb_str text)
+{
+	char shown[DATA_SHOWN + 1];
+
+	if (text.len > 0)
+		printf("%-16s %s\n", name,
+		       wbi_text_show(text, shown, sizeof(shown)));
+}
+
+static void print_time(const char *name, int64_t time_us)
+{
+	char text[WBI_TIME_TEXT_MAX];
+
+	if (time_us == 0)
+		return;
+	wbi_time_format(time_us, text);
+	print_text(name, wb_str_from(text));
+}
+
+static void print_parked(const wbi_parked *row)
+{
+	print_text("exchange", row->exchange);
+	print_text("routing key", row->routing_key);
+	print_time("parked", row->first_us);
+	printf("%-16s %" PRIu32 "\n", "attempts", row->attempts);
+	if (row->reply_code)
+		printf("%-16s %u\n", "reply code", row->reply_code);
+}
+
+static void print_event(const wb_event *event)
+{
+	print_text("id", event->id);
+	print_text("type", event->type);
+	print_text("source", event->source);
+	print_text("subject", event->subject);
+	print_text("key", event->key);
+	print_time("time", event->time_us);
+	print_text("content type", event->content_type);
+	print_text("data schema", event->data_schema);
+	print_text("correlation id", event->correlation_id);
+	print_text("causation id", event->causation_id);
+	print_text("traceparent", event->traceparent);
+	print_text("tracestate", event->tracestate);
+	print_text("reply to", event->reply_to);
+	if (event->sequence > 0)
+		printf("%-16s %" PRIu64 "\n", "sequence", event->sequence);
+	for (size_t i = 0; i < event->header_count; i++) {
+		char name[160];
+
+		wbi_text_show(event->headers[i].name, name, sizeof(name));
+		print_text(name, event->headers[i].value);
+	}
+}
+
+static void print_data(wb_str data)
+{
+	if (data.len == 0)
+		return;
+	if (data.len <= DATA_SHOWN / 4 && wbi_text_is_utf8(data))
+		print_text("data", data);
+	else
+		printf("%-16s %zu bytes; --data prints them\n", "data",
+		       data.len);
+}
+
+static void print_seen(const cli_seen *seen, const char *why)
+{
+	printf("%-16s %" PRIu64 "\n", "position", seen->position);
+	printf("%-16s %s\n", "state", cli_state_name(seen->state));
+	printf("%-16s %s\n", "why", why);
+	if (seen->parked)
+		print_parked(seen->parked);
+	print_event(&seen->event);
+	print_data(seen->event.data);
+}
+
+/* ---- why is it pending? ------------------------------------------------ */
+
+static wb_code see_ahead(void *ctx, const cli_seen *seen, wb_error *err)
+{
+	show_run *run = ctx;
+
+	(void)err;
+	if (seen->position >= run->position)
+		return WB_ENOTFOUND;
+	if (run->key.len > 0 && wb_str_eq(seen->event.key, run->key))
+		run->ahead = seen->position;
+	return run->ahead ? WB_ENOTFOUND : WB_OK;
+}
+
+/* A pending event waits for an earlier one of its key, or for its turn. */
+static void why_pending(show_run *run, const cli_seen *seen, char *ret,
+			size_t size)
+{
+	const wbi_relay_tables *tables =
+		wbi_store_relay_tables(run->view->store);
+	wbi_parked_key key;
+	MDB_txn *txn;
+	bool parked = false;
+
+	if (seen->event.key.len > 0 &&
+	    wbi_txn_begin(wbi_store_relay_env(run->view->store), false, &txn,
+			  NULL) == WB_OK) {
+		parked = wbi_parked_key_get(txn, tables->keys, seen->event.key,
+					    &key, NULL) == WB_OK;
+		wbi_txn_abort(txn);
+	}
+	if (parked)
+		snprintf(ret, size,
+			 "its key has %" PRIu64 " parked events, the first at "
+			 "position %" PRIu64 ": it will park behind them, "
+			 "until they are retried or discarded",
+			 key.count, key.first_position);
+	else if (run->ahead)
+		snprintf(ret, size,
+			 "waits for position %" PRIu64
+			 " of its key to be confirmed",
+			 run->ahead);
+	else
+		snprintf(ret, size,
+			 "%" PRIu64 " events before it are not settled; is the "
+			 "relay running? see waybill outbox stat",
+			 seen->position - run->view->cursor - 1);
+}
+
+/* ---- finding it -------------------------------------------------------- */
+
+static bool is_it(const show_run *run, const cli_seen *seen)
+{
+	if (run->position > 0)
+		return seen->position == run->position;
+	return wb_str_eq(seen->event.id, run->id);
+}
+
+static wb_code show_see(void *ctx, const cli_seen *seen, wb_error *err)
+{
+	show_run *run = ctx;
+	const show_options *o = run->ctx->options;
+	char why[1024];
+	json_t *json;
+
+	if (!is_it(run, seen))
+		return run->position > 0 && !seen->parked &&
+				       seen->position > run->position
+			       ? WB_ENOTFOUND
+			       : WB_OK;
+	run->found = true;
+	run->position = seen->position;
+	run->key = seen->event.key;
+	if (o->data) {
+		fwrite(seen->event.data.ptr, 1, seen->event.data.len, stdout);
+		return WB_ENOTFOUND;
+	}
+	cli_why(seen, why, sizeof(why));
+	if (seen->state == CLI_STATE_PENDING) {
+		if (cli_view_scan(run->view, run->view->cursor, see_ahead, run,
+				  err) != WB_OK)
+			return err->code;
+		why_pending(run, seen, why, sizeof(why));
+	}
+	if (!run->ctx->json) {
+		print_seen(seen, why);
+		return WB_ENOTFOUND;
+	}
+	json = cli_seen_json(seen);
+	json_object_set_new(json, "why", json_string(why));
+	cli_json_print(json);
+	return WB_ENOTFOUND;
+}
+
+static wb_code show_find(show_run *run, wb_error *err)
+{
+	uint64_t after = run->position > 0 ? run->position - 1 : 0;
+	wb_code rc;
+
+	/* The journal by position is quick; a parked event may have left it. */
+	if (run->position > 0) {
+		rc = cli_view_scan(run->view, after, show_see, run, err);
+		if (rc == WB_OK && !run->found)
+			rc = cli_view_scan_parked(run->view, show_see, run,
+						  err);
+		return rc;
+	}
+	rc = cli_view_scan_parked(run->view, show_see, run, err);
+	if (rc == WB_OK && !run->found)
+		rc = cli_view_scan(run->view, 0, show_see, run, err);
+	return rc;
+}
+
+static int show_run_(cli_context *ctx)
+{
+	const char *what = ctx->args[0];
+	show_run run = {.ctx = ctx, .id = wb_str_from(what)};
+	wb_error err = WB_ERROR_INIT;
+	cli_view view;
+	char *end;
+	int code;
+
+	run.position = strtoull(what, &end, 10);
+	if (*end != '\0' || what[0] < '0' || what[0] > '9')
+		run.position = 0;
+	code = cli_view_open(ctx, &view);
+	run.view = &view;
+	if (code == CLI_OK && show_find(&run, &err) != WB_OK)
+		code = cli_fail_error(ctx, &err);
+	if (code == CLI_OK && !run.found)
+		code = cli_fail(ctx, CLI_NOT_ALL,
+				"no event %s: not in the journal (positions "
+				"%" PRIu64 " to %" PRIu64 "), not parked",
+				what, view.first, view.head);
+	cli_view_fini(&view);
+	return code;
+}
+
+const cli_command cli_command_outbox_show = {
+	.name = "outbox show",
+	.args = "ID|POSITION",
+	.summary = "Show one event: where it is, why, and the cure",
+	.help = "A number is a position in the journal, anything else an "
+		"event's id. The exit status\nis 3 if there is no such event "
+		"(any more).\n\n"
+		"  waybill outbox show --store shop 17\n"
+		"  waybill outbox show --store shop 17 --data | jq .\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_ROUTES | WBI_GROUP_LOG,
+	.flags = show_flags,
+	.flag_count = WBI_COUNT(show_flags),
+	.options_size = sizeof(show_options),
+	.args_min = 1,
+	.args_max = 1,
+	.needs_store = true,
+	.run = show_run_,
+};

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* From the configuration to the library's objects. */
+#include <waybill/amqp.h>
+
+#include "cli/command.h"
+
+int cli_open_store(cli_context *ctx, wb_store **ret)
+{
+	wb_store_options options = WB_STORE_OPTIONS_INIT;
+	wb_error err = WB_ERROR_INIT;
+
+	options.log = &ctx->log;
+	if (wb_store_open(ctx->config.store, &options, ret, &err) != WB_OK)
+		return cli_fail_error(ctx, &err);
+	return CLI_OK;
+}
+
+int cli_open_routes(cli_context *ctx, wb_routes **ret)
+{
+	const wbi_config *config = &ctx->config;
+	wb_error err = WB_ERROR_INIT;
+
+	if (wb_routes_new(config->routes.items, config->routes.count, ret,
+			  &err) != WB_OK)
+		return cli_fail(ctx, CLI_USAGE, "routes: %s", err.text);
+	return CLI_OK;
+}
+
+int cli_open_broker(cli_context *ctx, wb_broker **ret)
+{
+	const wbi_config *config = &ctx->config;
+	wb_amqp_options options = WB_AMQP_OPTIONS_INIT;
+	wb_error err = WB_ERROR_INIT;
+
+	if (!config->amqp)
+		return cli_usage(ctx, "which broker? give --amqp URI or set "
+				      "WAYBILL_AMQP");
+	options.uri = config->amqp;
+	options.user = config->amqp_user;
+	options.password = config->amqp_password;
+	options.password_file =
+		config->amqp_password ? NULL : config->amqp_password_file;
+	options.connection_name = config->connection_name;
+	options.tls_ca_file = config->tls_ca_file;
+	options.tls_cert_file = config->tls_cert_file;
+	options.tls_key_file = config->tls_key_file;
+	options.tls_server_name = config->tls_server_name;
+	options.tls_insecure = config->tls_insecure;
+	options.external_auth = config->external_auth;
+	options.connect_timeout_ms = (uint32_t)config->connect_timeout_ms;
+	options.heartbeat_s = (uint32_t)config->heartbeat_s;
+	options.log = &ctx->log;
+	if (wb_amqp_new(&options, ret, &err) != WB_OK)
+		return cli_fail(ctx, CLI_USAGE, "%s", err.text);
+	return CLI_OK;
+}

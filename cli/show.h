@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One event in full. */
+#ifndef CLI_SHOW_H
+#define CLI_SHOW_H
+
+#include <jansson.h>
+
+#include "cli/view.h"
+
+/* All of it, data included if it is UTF-8. NULL: out of memory. */
+json_t *cli_seen_json(const cli_seen *seen);
+
+#endif

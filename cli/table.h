@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Rows for people as a table, the same for programs as JSON. */
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+typedef struct cli_table cli_table;
+
+typedef struct cli_column {
+	const char *name; /* in JSON; upper case of it is the heading */
+	bool number;      /* right-aligned; JSON number */
+	bool trunc;       /* may be cut to the terminal's width */
+} cli_column;
+
+/* `name` is the member that holds the array. NULL: out of memory. */
+cli_table *cli_table_new(const char *name, const cli_column *columns,
+			 size_t count, bool json);
+/* One row; `cells` are `count` texts, NULL for none. Copied. */
+bool cli_table_row(cli_table *table, const char *const *cells);
+/* To stdout; frees it. False: could not. */
+bool cli_table_print(cli_table *table);
+
+/* Print one JSON value and a line end; takes over `value` (NULL: false). */
+bool cli_json_print(json_t *value);
+/* The same on one line in any case, not flushed: for one of many. */
+bool cli_json_print_line(json_t *value);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The outbox as an operator sees it: for each event, where it is and why. Only
+ * reads, in short transactions, so it may run beside service and relay; what
+ * it says was true a moment ago.
+ */
+#ifndef CLI_VIEW_H
+#define CLI_VIEW_H
+
+#include "cli/command.h"
+#include "lib/journal/journal.h"
+#include "lib/journal/parked.h"
+
+typedef enum cli_state {
+	CLI_STATE_PENDING,
+	CLI_STATE_HELD,
+	CLI_STATE_PARKED,
+	CLI_STATE_RELEASED,
+	CLI_STATE_DISCARDED,
+	CLI_STATE_DELIVERED
+} cli_state;
+
+const char *cli_state_name(cli_state state);
+
+/* An exchange that is missing. */
+typedef struct cli_held {
+	char exchange[256];
+	uint64_t first_position;
+	int64_t since_us;
+	char text[256];
+} cli_held;
+
+enum { CLI_HELD_MAX = 256 };
+
+typedef struct cli_view {
+	cli_context *ctx;
+	wb_store *store;
+	wb_routes *routes;
+	wbi_journal journal;
+	uint64_t first, head; /* positions present; 0 and 0: none */
+	uint64_t cursor;      /* settled up to here */
+	wbi_quota quota;
+	cli_held *held;
+	size_t held_count;
+} cli_view;
+
+/* CLI_OK, or an exit code with the reason printed; fini in each case. */
+int cli_view_open(cli_context *ctx, cli_view *ret);
+void cli_view_fini(cli_view *view);
+
+/* Read head, cursor and held exchanges once more. */
+wb_code cli_view_refresh(cli_view *view, wb_error *err);
+
+/*
+ * One event, as the callbacks below get it; everything is borrowed until they
+ * return. `parked` is set in the states PARKED, RELEASED and DISCARDED, `held`
+ * in HELD.
+ */
+typedef struct cli_seen {
+	uint64_t position;
+	wb_event event; /* headers unpacked */
+	wb_str record;
+	cli_state state;
+	const wbi_parked *parked;
+	wb_str row_key; /* cli_view_scan_parked: the key its row stands under */
+	const cli_held *held;
+} cli_seen;
+
+/* WB_OK: go on; WB_ENOTFOUND: enough; else an error. */
+typedef wb_code (*cli_see)(void *ctx, const cli_seen *seen, wb_error *err);
+
+/* The journal from the first position after `after`, up to the head of the
+ * last refresh; begins a new read transaction every few hundred events. */
+wb_code cli_view_scan(cli_view *view, uint64_t after, cli_see see, void *ctx,
+		      wb_error *err);
+/* All rows of relay.parked, by key and position. */
+wb_code cli_view_scan_parked(cli_view *view, cli_see see, void *ctx,
+			     wb_error *err);
+
+/* One line for people on why it is where it is, and the cure; returns ret. */
+char *cli_why(const cli_seen *seen, char *ret, size_t size);
+
+#endif
