@@ -6,7 +6,7 @@
 
 wb_packages_build="build-essential autoconf automake libtool pkg-config
 	librabbitmq-dev liblmdb-dev libjansson-dev libssl-dev libcyaml-dev
-	libsmartcols-dev libsystemd-dev"
+	libyaml-dev libsmartcols-dev libsystemd-dev"
 wb_packages_broker="rabbitmq-server"
 wb_packages_test="libcmocka-dev clang openssl"
 
