@@ -143,11 +143,13 @@ static wb_code relay_alloc(wb_relay *relay, wb_error *err)
 			return code;
 	}
 	relay->lanes[RELAY_MAIN].active = true;
-	if (relay->routes)
-		return WB_OK;
-	code = wb_routes_new(NULL, 0, &relay->own_routes, err);
-	relay->routes = relay->own_routes;
-	return code;
+	if (!relay->routes) {
+		code = wb_routes_new(NULL, 0, &relay->own_routes, err);
+		if (code != WB_OK)
+			return code;
+		relay->routes = relay->own_routes;
+	}
+	return wbi_relay_describe_routes(relay, err);
 }
 
 wb_code wb_relay_open(wb_store *store, wb_broker *broker,
@@ -223,6 +225,7 @@ void wb_relay_close(wb_relay *relay)
 	free(relay->exchanges);
 	free(relay->actions);
 	free(relay->names);
+	free(relay->routes_text);
 	free(relay);
 }
 

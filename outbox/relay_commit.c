@@ -257,6 +257,7 @@ static wb_code commit_holds(wb_relay *relay, MDB_txn *txn, wb_error *err)
 		row.first_position = exchange->first;
 		row.since_us = exchange->since_us;
 		row.text = wb_str_from(exchange->text);
+		row.routes = wb_str_n(relay->routes_text, relay->routes_len);
 		code = wbi_held_put(txn, tables->held, name, &row, err);
 	}
 	return code;

@@ -148,6 +148,8 @@ struct wb_relay {
 	relay_exchange *exchanges; /* RELAY_EXCHANGES_MAX */
 	size_t exchange_count;
 	uint16_t route_exchange[WB_ROUTES_MAX + 1]; /* by route */
+	char *routes_text; /* the routes, as holds remember them */
+	size_t routes_len;
 	uint32_t suspects;
 	relay_release releases[RELAY_RELEASES_MAX];
 	uint32_t release_sent, release_exposed;
@@ -193,6 +195,11 @@ struct wb_relay {
 /* relay_start.c */
 wb_code wbi_relay_own(wb_relay *relay, wb_error *err);
 void wbi_relay_disown(wb_relay *relay);
+
+/* relay_reroute.c */
+wb_code wbi_relay_describe_routes(wb_relay *relay, wb_error *err);
+wb_code wbi_relay_reroute(wb_relay *relay, wb_str exchange,
+			  const wbi_held *row, wb_error *err);
 
 /* relay_send.c */
 wb_code wbi_relay_pump(wb_relay *relay, wb_error *err);

@@ -189,51 +189,68 @@ static void start_add_exchanges(wb_relay *relay)
 			relay, wb_routes_at(relay->routes, i)->exchange);
 }
 
-static wb_code start_hold(wb_relay *relay, wb_str name, const wbi_held *row,
-			  wb_error *err)
+static void start_hold(wb_relay *relay, wb_str name, const wbi_held *row)
 {
-	for (size_t i = 0; i < relay->exchange_count; i++) {
-		relay_exchange *exchange = &relay->exchanges[i];
+	relay_exchange *exchange = relay->exchanges;
 
-		if (!wb_str_eq(wb_str_from(exchange->name), name))
-			continue;
-		exchange->state = RELAY_HELD;
-		exchange->first = row->first_position;
-		exchange->since_us = row->since_us;
-		exchange->probe_at_us = relay->now_us;
-		snprintf(exchange->text, sizeof(exchange->text), "%.*s",
-			 (int)(row->text.len < 255 ? row->text.len : 255),
-			 row->text.ptr ? row->text.ptr : "");
-		return WB_OK;
-	}
-	return WBI_FAIL(err, WB_EMISMATCH,
-			"events for exchange '%.*s' are held from position "
-			"%" PRIu64 ", but no route leads there any more: "
-			"configure a route to it until they are delivered",
-			(int)name.len, name.ptr, row->first_position);
+	while (!wb_str_eq(wb_str_from(exchange->name), name))
+		exchange++; /* the routes are the same: it is there */
+	exchange->state = RELAY_HELD;
+	exchange->first = row->first_position;
+	exchange->since_us = row->since_us;
+	exchange->probe_at_us = relay->now_us;
+	snprintf(exchange->text, sizeof(exchange->text), "%.*s",
+		 (int)(row->text.len < 255 ? row->text.len : 255),
+		 row->text.ptr ? row->text.ptr : "");
 }
 
-static wb_code start_load_holds(wb_relay *relay, MDB_txn *env_txn,
+/* One hold after `*name`: taken over if the routes are still those under which
+ * it was made; else *ret_changed, and `*row` is it. */
+static wb_code start_next_hold(wb_relay *relay, wbi_cursor *cursor,
+			       wbi_move move, bool *ret_changed, wb_str *name,
+			       wbi_held *row, wb_error *err)
+{
+	wb_str routes = wb_str_n(relay->routes_text, relay->routes_len);
+	wb_str at = WB_STR_NULL, value;
+	wb_code code = wbi_cursor_move(cursor, move, &at, &value, err);
+
+	if (code == WB_OK)
+		code = wbi_held_decode(at, value, name, row, err);
+	if (code != WB_OK)
+		return code;
+	*ret_changed = !wb_str_eq(row->routes, routes);
+	if (!*ret_changed)
+		start_hold(relay, *name, row);
+	return WB_OK;
+}
+
+/* Until every hold is taken over: one that must be rerouted is, and then we
+ * look again from the start (*ret_again). */
+static wb_code start_load_holds(wb_relay *relay, bool *ret_again,
 				wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(relay->store);
-	wb_str at = WB_STR_NULL, name, value;
-	wbi_cursor *cursor;
+	wbi_move move = WBI_FIRST;
+	bool changed = false;
+	wbi_cursor *cursor = NULL;
+	MDB_txn *txn;
 	wbi_held row;
-	wb_code code = wbi_cursor_open(env_txn, tables->held, &cursor, err);
+	wb_str name;
+	wb_code code = wbi_txn_begin(relay->env, false, &txn, err);
 
 	if (code != WB_OK)
 		return code;
-	code = wbi_cursor_move(cursor, WBI_FIRST, &at, &value, err);
-	while (code == WB_OK) {
-		code = wbi_held_decode(at, value, &name, &row, err);
-		if (code == WB_OK)
-			code = start_hold(relay, name, &row, err);
-		if (code == WB_OK)
-			code = wbi_cursor_move(cursor, WBI_NEXT, &at, &value,
-					       err);
+	code = wbi_cursor_open(txn, tables->held, &cursor, err);
+	while (code == WB_OK && !changed) {
+		code = start_next_hold(relay, cursor, move, &changed, &name,
+				       &row, err);
+		move = WBI_NEXT;
 	}
+	if (code == WB_OK)
+		code = wbi_relay_reroute(relay, name, &row, err);
+	*ret_again = changed;
 	wbi_cursor_close(cursor);
+	wbi_txn_abort(txn);
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
@@ -244,21 +261,18 @@ static wb_code start_load_status(wb_relay *relay, MDB_txn *env_txn,
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(relay->store);
 	wbi_relay_status status;
-	uint64_t bytes;
 	wb_code code = wbi_relay_status_get(env_txn, tables->status, &status,
 					    err);
 
 	if (code == WB_OK)
 		memcpy(relay->totals, status.counters, sizeof(relay->totals));
-	else if (code != WB_ENOTFOUND)
-		return code;
-	return wbi_table_size(env_txn, tables->keys, &bytes,
-			      &relay->parked_keys, err);
+	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
 static wb_code start_load(wb_relay *relay, wb_error *err)
 {
 	MDB_txn *txn, *env_txn = NULL;
+	bool again = true;
 	wb_code code = wbi_txn_begin(wb_store_env(relay->store), false, &txn,
 				     err);
 
@@ -269,11 +283,11 @@ static wb_code start_load(wb_relay *relay, wb_error *err)
 		code = start_load_cursor(relay, txn, env_txn, err);
 	if (code == WB_OK)
 		code = start_load_status(relay, env_txn, err);
-	start_add_exchanges(relay);
-	if (code == WB_OK)
-		code = start_load_holds(relay, env_txn, err);
 	wbi_txn_abort(env_txn);
 	wbi_txn_abort(txn);
+	start_add_exchanges(relay);
+	while (code == WB_OK && again)
+		code = start_load_holds(relay, &again, err);
 	return code;
 }
 
@@ -293,7 +307,7 @@ wb_code wbi_relay_own(wb_relay *relay, wb_error *err)
 	relay->owner = true;
 	relay->state = WB_RELAY_DOWN;
 	relay->since_us = relay->clock->real_us(relay->clock->ctx);
-	relay->env_txn = wbi_env_last_txn(relay->env);
+	relay->env_txn = 0; /* so that the first step looks what is parked */
 	relay->look = relay->release_more = relay->status_dirty = true;
 	relay->connect_at_us = relay->readers_at_us = relay->now_us;
 	return WB_OK;

@@ -22,7 +22,7 @@ const char *wbi_park_reason_name(uint8_t reason)
 	static const char *const names[] = {"unknown",  "unroutable",
 					    "oversize", "encoding",
 					    "refused",  "follower",
-					    "corrupt"};
+					    "corrupt",  "rerouted"};
 
 	return names[reason < WBI_COUNT(names) ? reason : 0];
 }
@@ -243,7 +243,8 @@ wb_code wbi_held_put(MDB_txn *txn, wbi_table held, wb_str exchange,
 		     const wbi_held *row, wb_error *err)
 {
 	wbi_parked_row_key k = wbi_parked_row_prefix_of(exchange);
-	size_t size = WBI_ROW_EXTRA + 8 + 8 + wbi_row_str_size(row->text);
+	size_t size = WBI_ROW_EXTRA + 8 + 8 + wbi_row_str_size(row->text) +
+		      wbi_row_str_size(row->routes);
 	wbi_row_out out;
 	uint8_t *bytes;
 	wb_code code;
@@ -255,6 +256,7 @@ wb_code wbi_held_put(MDB_txn *txn, wbi_table held, wb_str exchange,
 	wbi_row_put_u64(&out, row->first_position);
 	wbi_row_put_u64(&out, (uint64_t)row->since_us);
 	wbi_row_put_str(&out, row->text);
+	wbi_row_put_str(&out, row->routes);
 	wbi_row_seal(&out, parked_str(&k));
 	return WB_OK;
 }
@@ -276,6 +278,7 @@ wb_code wbi_held_decode(wb_str row_key, wb_str row, wb_str *ret_exchange,
 	h.first_position = wbi_row_get_u64(&in);
 	h.since_us = (int64_t)wbi_row_get_u64(&in);
 	h.text = wbi_row_get_str(&in);
+	h.routes = wbi_row_get_str(&in);
 	code = wbi_row_done(&in, err);
 	if (code != WB_OK)
 		return code;

@@ -29,7 +29,8 @@ enum wbi_park_reason {
 	WBI_PARK_ENCODING = 3,
 	WBI_PARK_REFUSED = 4,  /* the broker refused it for another reason */
 	WBI_PARK_FOLLOWER = 5, /* an earlier event of its key is parked */
-	WBI_PARK_CORRUPT = 6   /* its record cannot be read */
+	WBI_PARK_CORRUPT = 6,  /* its record cannot be read */
+	WBI_PARK_REROUTED = 7  /* held for an exchange until routes changed */
 };
 
 /* "unroutable", ...; static, "unknown" for another number. */
@@ -101,6 +102,7 @@ typedef struct wbi_held {
 	uint64_t first_position; /* the next to drain; retention stops here */
 	int64_t since_us;
 	wb_str text;
+	wb_str routes; /* which types led there: the relay's own notation */
 } wbi_held;
 
 /* `exchange` is at most 255 bytes. */

@@ -161,7 +161,7 @@ void relay_rig_settle(relay_rig *rig)
 	fail_msg("the relay does not come to rest");
 }
 
-const char *relay_rig_arrived(relay_rig *rig)
+const char *relay_rig_arrived_of(relay_rig *rig, const char *key)
 {
 	static char text[8192];
 	size_t len = 0;
@@ -169,14 +169,22 @@ const char *relay_rig_arrived(relay_rig *rig)
 	text[0] = '\0';
 	for (uint64_t i = 0; len < sizeof(text) - 32; i++) {
 		const wb_message *m = wb_memory_arrival(rig->memory, "all", i);
-		wb_str position;
+		wb_str of;
 
 		if (!m)
 			break;
-		position = wb_memory_header(m, "ce-wbposition");
+		of = wb_memory_header(m, "ce-partitionkey");
+		if (key && !wb_str_eq(of, wb_str_from(key)))
+			continue;
+		of = wb_memory_header(m, "ce-wbposition");
 		len += (size_t)snprintf(text + len, sizeof(text) - len,
-					"%s%llu", i ? " " : "",
-					strtoull(position.ptr, NULL, 10));
+					"%s%llu", len ? " " : "",
+					strtoull(of.ptr, NULL, 10));
 	}
 	return text;
+}
+
+const char *relay_rig_arrived(relay_rig *rig)
+{
+	return relay_rig_arrived_of(rig, NULL);
 }

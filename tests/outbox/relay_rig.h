@@ -48,5 +48,7 @@ void relay_rig_settle(relay_rig *rig);
 
 /* The positions that queue "all" received, as "1 2 3"; static. */
 const char *relay_rig_arrived(relay_rig *rig);
+/* Only those of this key. */
+const char *relay_rig_arrived_of(relay_rig *rig, const char *key);
 
 #endif

@@ -242,6 +242,32 @@ static void a_missing_exchange_holds_its_events_only(void **state)
 	relay_rig_fini(rig);
 }
 
+static void held_events_follow_routes_that_are_mended(void **state)
+{
+	const wb_route wrong = {.type = "other.#", .exchange = "othr"};
+	relay_rig *rig = rig_of(state);
+
+	relay_rig_routes(rig, &wrong, 1);
+	relay_rig_start(rig);
+	for (int i = 0; i < 3; i++) {
+		relay_rig_append(rig, "other.a", "y");
+		relay_rig_append(rig, "a", "z");
+		relay_rig_append(rig, "other.a", "");
+	}
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 9);
+	relay_rig_kill(rig);
+	relay_rig_append(rig, "other.b", "y");
+	relay_rig_routes(rig, NULL, 0); /* all to "events" */
+	relay_rig_start(rig);
+	relay_rig_append(rig, "other.c", "y");
+	relay_rig_settle(rig);
+	assert_int_equal(wb_memory_get_queue_stat(rig->memory, "all").arrived,
+			 11 + wb_relay_get_stat(rig->relay).repeats);
+	assert_string_equal(relay_rig_arrived_of(rig, "y"), "1 4 7 10 11");
+	relay_rig_fini(rig);
+}
+
 static void an_event_the_broker_cannot_take_parks_alone(void **state)
 {
 	wb_memory_settings settings = WB_MEMORY_SETTINGS_INIT;
@@ -365,6 +391,7 @@ int main(void)
 		T(a_released_event_that_is_returned_parks_again),
 		T(an_accepting_route_counts_what_is_not_routed),
 		T(a_missing_exchange_holds_its_events_only),
+		T(held_events_follow_routes_that_are_mended),
 		T(an_event_the_broker_cannot_take_parks_alone),
 		T(a_block_stops_sending_and_nothing_else),
 		T(a_second_relay_waits_and_takes_over),
