@@ -191,7 +191,7 @@ static wb_str piece_text(const piece *part, const wb_event *event)
 		return slash ? wb_str_n(slash + 1, subject.len - head - 1)
 			     : WB_STR_NULL;
 	}
-	WB_ASSERT(!"every kind of piece is listed");
+	WB_ASSERT(false); /* every kind is listed */
 	return WB_STR_NULL;
 }
 

@@ -294,13 +294,16 @@ static wb_code take_base64(struct reading *r, const json_t *value, char *room,
 static wb_code take_member(struct reading *r, wb_str name, const json_t *value,
 			   wb_str slice, wb_error *err)
 {
+	char shown[64];
+
 	if (json_is_null(value))
 		return WB_OK;
+	wbi_text_show(name, shown, sizeof(shown));
 	if (json_is_object(value) || json_is_array(value))
 		return WBI_FAIL(err, WB_EINVAL,
-				"structured event: attribute \"%.*s\" must be "
+				"structured event: attribute \"%s\" must be "
 				"text, a number or a boolean",
-				(int)(name.len < 64 ? name.len : 64), name.ptr);
+				shown);
 	if (json_is_string(value))
 		slice = json_text(value);
 	take_attribute(r, name, name, slice);
@@ -446,6 +449,7 @@ static wb_code finish(struct reading *r, const wb_limits *limits, wb_error *err)
 static wb_code check_format(wb_str content_type, wb_error *err)
 {
 	wb_str media = content_type;
+	char shown[80];
 
 	for (size_t i = 0; i < media.len; i++)
 		if (media.ptr[i] == ';' || media.ptr[i] == ' ')
@@ -453,10 +457,11 @@ static wb_code check_format(wb_str content_type, wb_error *err)
 	if (is(media, "application/cloudevents+json") ||
 	    is(media, "application/cloudevents"))
 		return WB_OK;
+	wbi_text_show(media, shown, sizeof(shown));
 	return WBI_FAIL(err, WB_EINVAL,
-			"content type \"%.*s\": of the structured formats only "
+			"content type \"%s\": of the structured formats only "
 			"application/cloudevents+json is read",
-			(int)(media.len < 80 ? media.len : 80), media.ptr);
+			shown);
 }
 
 wb_code wbi_envelope_read(const wb_message *message, const wb_limits *limits,

@@ -10,6 +10,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/event/envelope.h"
 
 /* The offset behind the string that opens at `at`; text.len if it is open. */
@@ -56,6 +57,7 @@ wb_code wbi_json_parse(wb_str text, json_t **ret, wb_error *err)
 {
 	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY |
 			     JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+	char shown[JSON_ERROR_TEXT_LENGTH];
 	json_error_t error;
 	json_t *root;
 	wb_code code = look_over(text, err);
@@ -65,13 +67,15 @@ wb_code wbi_json_parse(wb_str text, json_t **ret, wb_error *err)
 	root = json_loadb(text.len ? text.ptr : "", text.len, flags, &error);
 	if (!root && json_error_code(&error) == json_error_out_of_memory)
 		return WBI_FAIL(err, WB_ENOMEM, "JSON: out of memory");
-	if (!root)
-		return WBI_FAIL(err, WB_EINVAL,
-				"JSON: %s, line %d, column %d (byte %d)",
-				error.text, error.line, error.column,
-				error.position);
-	*ret = root;
-	return WB_OK;
+	if (root) {
+		*ret = root;
+		return WB_OK;
+	}
+	/* jansson quotes the text it stumbled over */
+	wbi_text_show(wb_str_from(error.text), shown, sizeof(shown));
+	return WBI_FAIL(err, WB_EINVAL,
+			"JSON: %s, line %d, column %d (byte %d)", shown,
+			error.line, error.column, error.position);
 }
 
 static bool is_space(char c)
