@@ -76,8 +76,8 @@ static void adapter_vary(adapter_run *r)
 		r->id[35 - i] = hex[(n >> (4 * i)) & 15];
 	for (int i = 0; i < 6; i++, n /= 10)
 		r->when[25 - i] = (char)('0' + n % 10);
-	r->headers[5].value = (wb_str){
-		r->key, bench_key(&r->shape, r->sent, r->key)};
+	r->headers[5].value =
+		(wb_str){r->key, bench_key(&r->shape, r->sent, r->key)};
 	len = snprintf(r->position, sizeof(r->position), "%" PRIu64,
 		       r->sent + 1);
 	r->headers[7].value = (wb_str){r->position, (size_t)len};
@@ -132,8 +132,7 @@ static bool adapter_fill(adapter_run *r)
 		wb_code code;
 
 		adapter_vary(r);
-		code = wb_broker_publish(r->broker, &r->message, r->sent,
-					 &err);
+		code = wb_broker_publish(r->broker, &r->message, r->sent, &err);
 		if (code == WB_EAGAIN)
 			return false;
 		if (code != WB_OK)
@@ -163,8 +162,8 @@ int main(int argc, char **argv)
 	wb_error err = WB_ERROR_INIT;
 	uint64_t start, cpu, ns;
 
-	options.uri = bench_text(argc, argv, "--uri",
-				 getenv("WAYBILL_TEST_AMQP"));
+	options.uri =
+		bench_text(argc, argv, "--uri", getenv("WAYBILL_TEST_AMQP"));
 	if (!options.uri || !r)
 		bench_die("--uri", "which broker?");
 	r->shape = bench_shape_from(argc, argv);
@@ -184,8 +183,8 @@ int main(int argc, char **argv)
 	       "returned=%" PRIu64 " nacked=%" PRIu64 "\n",
 	       r->settled, (double)ns / 1e9,
 	       (double)r->settled * 1e9 / (double)ns,
-	       (double)(bench_cpu_us() - cpu) / (double)r->settled,
-	       r->returned, r->nacked);
+	       (double)(bench_cpu_us() - cpu) / (double)r->settled, r->returned,
+	       r->nacked);
 	wb_broker_free(r->broker);
 	free(r);
 	return 0;

@@ -49,17 +49,18 @@ typedef struct amqp_adapter {
 	wb_broker broker; /* what the caller holds */
 	wbi_amqp_config config;
 	wbi_transport transport;
-	wbi_session *session; /* stays until connect or free after a DOWN, as
-				 texts in that event are borrowed from it */
+	wbi_session *session;   /* stays until connect or free after a DOWN, as
+				   texts in that event are borrowed from it */
 	uint64_t last_delivery; /* of all sessions before */
 	adapter_phase phase;
-	bool up;	    /* UP was handed out in this connection */
-	bool closing;	    /* close() was called */
+	bool up;            /* UP was handed out in this connection */
+	bool closing;       /* close() was called */
 	bool write_blocked; /* the kernel took no more */
-	size_t host;	    /* in use, or the next to use */
-	size_t failed;	    /* hosts that failed since connect() */
+	bool write_again;   /* it would have, but one call has done enough */
+	size_t host;        /* in use, or the next to use */
+	size_t failed;      /* hosts that failed since connect() */
 	int64_t host_deadline_us;
-	wb_error down;		   /* ENDED: what DOWN will say */
+	wb_error down; /* ENDED: what DOWN will say */
 	uint16_t down_reply_code;
 	char failures[ADAPTER_FAILURES_MAX]; /* "host: reason; ..." */
 	uint8_t input[ADAPTER_READ_BYTES];
@@ -85,7 +86,7 @@ static int64_t amqp_deadline_us(void *self)
 	case ADAPTER_OPENING:
 		return a->transport.ops->deadline_us(a->transport.self);
 	case ADAPTER_RUNNING:
-		if (wbi_session_is_over(a->session))
+		if (wbi_session_is_over(a->session) || a->write_again)
 			return 0;
 		return wbi_session_deadline_us(a->session);
 	case ADAPTER_ENDED:
@@ -132,8 +133,8 @@ static void amqp_note_failure(amqp_adapter *a, const wb_error *err)
 	/* Each host gets its share of the room, so that the last is seen. */
 	size_t share = sizeof(a->failures) / a->config.host_count;
 
-	if (a->failed == 0 || (a->down.class_ != WB_CLASS_RETRY &&
-			       err->class_ == WB_CLASS_RETRY))
+	if (a->failed == 0 ||
+	    (a->down.class_ != WB_CLASS_RETRY && err->class_ == WB_CLASS_RETRY))
 		a->down = *err;
 	snprintf(a->failures + used, sizeof(a->failures) - used, "%s%s: %.*s",
 		 used > 0 ? "; " : "", amqp_host(a)->host, (int)share,
@@ -148,7 +149,7 @@ static wb_code amqp_open(amqp_adapter *a, int64_t now_us, wb_error *err)
 	const wbi_amqp_host *host = amqp_host(a);
 
 	a->host_deadline_us = now_us + (int64_t)host->connect_timeout_ms * 1000;
-	a->write_blocked = false;
+	a->write_blocked = a->write_again = false;
 	a->phase = ADAPTER_OPENING;
 	return a->transport.ops->open(a->transport.self, host,
 				      a->host_deadline_us, err);
@@ -209,8 +210,8 @@ static wb_code amqp_begin_session(amqp_adapter *a, int64_t now_us,
 static void amqp_advance(amqp_adapter *a, int64_t now_us)
 {
 	wb_error err = WB_ERROR_INIT;
-	wb_code code = a->transport.ops->advance(a->transport.self, now_us,
-						 &err);
+	wb_code code =
+		a->transport.ops->advance(a->transport.self, now_us, &err);
 
 	if (code == WB_OK)
 		code = amqp_begin_session(a, now_us, &err);
@@ -227,8 +228,8 @@ static bool amqp_read(amqp_adapter *a, int64_t now_us, wb_error *err)
 
 	for (int i = 0; i < ADAPTER_READS_PER_STEP; i++) {
 		size_t len = 0;
-		wb_code code = t->ops->read(t->self, a->input,
-					    sizeof(a->input), &len, err);
+		wb_code code = t->ops->read(t->self, a->input, sizeof(a->input),
+					    &len, err);
 
 		if (code == WB_EAGAIN)
 			return false;
@@ -259,7 +260,7 @@ static void amqp_write(amqp_adapter *a)
 	wbi_buffer *out = wbi_session_output(a->session);
 	wb_error err = WB_ERROR_INIT;
 
-	a->write_blocked = false;
+	a->write_blocked = a->write_again = false;
 	for (int i = 0; i < ADAPTER_WRITES_PER_STEP; i++) {
 		size_t len = wbi_buffer_len(out), sent = 0;
 		wb_code code;
@@ -267,8 +268,8 @@ static void amqp_write(amqp_adapter *a)
 		if (len == 0)
 			return;
 		code = a->transport.ops->write(a->transport.self,
-					       wbi_buffer_data(out), len,
-					       &sent, &err);
+					       wbi_buffer_data(out), len, &sent,
+					       &err);
 		if (code == WB_EAGAIN) {
 			a->write_blocked = true;
 			return;
@@ -279,6 +280,7 @@ static void amqp_write(amqp_adapter *a)
 		}
 		wbi_buffer_consume(out, sent);
 	}
+	a->write_again = wbi_buffer_len(out) > 0;
 }
 
 /* Write, outside of step: the deadline may be nearer than before. */
@@ -517,10 +519,10 @@ static amqp_adapter *amqp_make(const wbi_amqp_config *config,
 			       wbi_transport transport)
 {
 	static const wb_broker_ops ops = {
-		"rabbitmq",   amqp_connect, amqp_fd,	  amqp_deadline_us,
-		amqp_step,    amqp_next,    amqp_publish, amqp_flush,
-		amqp_reopen,  amqp_declare, amqp_consume, amqp_ack,
-		amqp_reject,  amqp_close,   amqp_free};
+		"rabbitmq",  amqp_connect, amqp_fd,      amqp_deadline_us,
+		amqp_step,   amqp_next,    amqp_publish, amqp_flush,
+		amqp_reopen, amqp_declare, amqp_consume, amqp_ack,
+		amqp_reject, amqp_close,   amqp_free};
 	amqp_adapter *a = calloc(1, sizeof(*a));
 
 	if (!a)

@@ -206,8 +206,7 @@ wb_code wbi_resolver_start(wbi_resolver *resolver, const char *host,
 	if (getaddrinfo(host, service, &hints, &resolver->ready) == 0)
 		return WB_OK;
 	resolver->ready = NULL;
-	if (atomic_load(&resolver->count->running) >
-	    WBI_RESOLVE_ABANDONED_MAX)
+	if (atomic_load(&resolver->count->running) > WBI_RESOLVE_ABANDONED_MAX)
 		return WBI_FAIL(err, WB_EAGAIN,
 				"%s: %d look-ups of host names still hang; is "
 				"the name server reachable?",

@@ -33,8 +33,8 @@ static wb_code secret_check(const char *path, int fd, wb_error *err)
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return wbi_fail_errno(err, errno, __func__,
-				      "cannot examine %s", path);
+		return wbi_fail_errno(err, errno, __func__, "cannot examine %s",
+				      path);
 	if (!S_ISREG(st.st_mode))
 		return WBI_FAIL(err, WB_EINVAL,
 				"%s is not a regular file; give the path of a "

@@ -32,8 +32,8 @@ struct wbi_tls {
 	SSL *ssl;
 	int fd;
 	bool wants_write;
-	bool open;   /* the handshake is done */
-	bool broken; /* OpenSSL forbids SSL_shutdown after a failure */
+	bool open;        /* the handshake is done */
+	bool broken;      /* OpenSSL forbids SSL_shutdown after a failure */
 	const char *name; /* what was verified; borrowed from the host */
 };
 
@@ -111,8 +111,7 @@ static int tls_no_passphrase(char *to, int size, int writing, void *ctx)
 	return 0;
 }
 
-static wb_code tls_check_file(const char *what, const char *path,
-			      wb_error *err)
+static wb_code tls_check_file(const char *what, const char *path, wb_error *err)
 {
 	if (access(path, R_OK) == 0)
 		return WB_OK;
@@ -133,8 +132,8 @@ static wb_code tls_use_ca(wbi_tls *tls, const char *path, wb_error *err)
 	    SSL_CTX_load_verify_locations(tls->context, path, NULL) == 1)
 		return code;
 	return WBI_FAIL(err, WB_EINVAL,
-			"TLS: CA file %s holds no certificate in PEM: %s",
-			path, tls_reason(reason, sizeof(reason)));
+			"TLS: CA file %s holds no certificate in PEM: %s", path,
+			tls_reason(reason, sizeof(reason)));
 }
 
 static wb_code tls_use_certificate(wbi_tls *tls, const wbi_amqp_host *host,
@@ -370,7 +369,8 @@ wb_code wbi_tls_read(wbi_tls *tls, uint8_t *to, size_t size, size_t *ret_len,
 
 	ERR_clear_error();
 	errno = 0;
-	n = SSL_read(tls->ssl, to, (int)(size < TLS_IO_MAX ? size : TLS_IO_MAX));
+	n = SSL_read(tls->ssl, to,
+		     (int)(size < TLS_IO_MAX ? size : TLS_IO_MAX));
 	if (n <= 0)
 		return tls_result(tls, n, errno, err);
 	*ret_len = (size_t)n;
@@ -385,7 +385,8 @@ wb_code wbi_tls_write(wbi_tls *tls, const uint8_t *from, size_t len,
 	WB_ASSERT(len > 0);
 	ERR_clear_error();
 	errno = 0;
-	n = SSL_write(tls->ssl, from, (int)(len < TLS_IO_MAX ? len : TLS_IO_MAX));
+	n = SSL_write(tls->ssl, from,
+		      (int)(len < TLS_IO_MAX ? len : TLS_IO_MAX));
 	if (n <= 0)
 		return tls_result(tls, n, errno, err);
 	*ret_len = (size_t)n;

@@ -50,7 +50,7 @@ typedef struct socket_transport {
 	bool wants_write;
 	int64_t armed_us; /* of the timer; INT64_MAX: not armed */
 	const wbi_amqp_host *host;
-	int64_t deadline_us;	     /* for the host */
+	int64_t deadline_us;         /* for the host */
 	int64_t address_deadline_us; /* for the present address */
 	wbi_resolver *resolver;
 	struct addrinfo *list; /* all addresses; owned */
@@ -81,8 +81,7 @@ static void socket_want_write(socket_transport *t, bool wants)
 	WB_ASSERT(socket_watch(t, EPOLL_CTL_MOD, t->fd, events) == 0);
 }
 
-static void socket_set_timer(socket_transport *t, int64_t at_us,
-			     int64_t now_us)
+static void socket_set_timer(socket_transport *t, int64_t at_us, int64_t now_us)
 {
 	struct itimerspec when = {.it_value = {0, 0}}; /* disarmed */
 	int64_t left_us = at_us > now_us ? at_us - now_us : 0;
@@ -121,8 +120,8 @@ static void socket_drop(socket_transport *t)
 static void socket_address_text(const struct addrinfo *at, char *ret,
 				size_t size)
 {
-	if (getnameinfo(at->ai_addr, at->ai_addrlen, ret, (socklen_t)size,
-			NULL, 0, NI_NUMERICHOST))
+	if (getnameinfo(at->ai_addr, at->ai_addrlen, ret, (socklen_t)size, NULL,
+			0, NI_NUMERICHOST))
 		snprintf(ret, size, "?");
 }
 
@@ -152,8 +151,8 @@ static wb_code socket_give_up(socket_transport *t, wb_error *err)
 		cure = "; nothing answers: is the address right, does a "
 		       "firewall drop it?";
 	return wb_error_set(err, t->last_code, t->last_errno, __func__,
-			    "cannot connect to %s port %u: %s%s",
-			    t->host->host, t->host->port, t->failures, cure);
+			    "cannot connect to %s port %u: %s%s", t->host->host,
+			    t->host->port, t->failures, cure);
 }
 
 /* The present address gets its share of the time left for the host. */
@@ -393,8 +392,8 @@ static wb_code socket_read(void *self, uint8_t *to, size_t size,
 	return WB_OK;
 }
 
-static wb_code socket_send(socket_transport *t, const uint8_t *from,
-			   size_t len, size_t *ret_len, wb_error *err)
+static wb_code socket_send(socket_transport *t, const uint8_t *from, size_t len,
+			   size_t *ret_len, wb_error *err)
 {
 	ssize_t n;
 
@@ -422,9 +421,9 @@ static wb_code socket_write(void *self, const uint8_t *from, size_t len,
 	else
 		code = socket_send(t, from, len, ret_len, err);
 	if (code == WB_OK || code == WB_EAGAIN)
-		socket_want_write(t, code == WB_EAGAIN &&
-					     (!t->tls ||
-					      wbi_tls_wants_write(t->tls)));
+		socket_want_write(
+			t, code == WB_EAGAIN &&
+				   (!t->tls || wbi_tls_wants_write(t->tls)));
 	return code;
 }
 
@@ -470,9 +469,9 @@ wb_code wbi_socket_transport_new(const wb_log *log, wbi_lookup_fn lookup,
 				 wbi_transport *ret, wb_error *err)
 {
 	static const wbi_transport_ops ops = {
-		socket_open,  socket_advance, socket_deadline_us,
-		socket_read,  socket_write,   socket_shut,
-		socket_fd,    socket_wake_at, socket_free};
+		socket_open, socket_advance, socket_deadline_us,
+		socket_read, socket_write,   socket_shut,
+		socket_fd,   socket_wake_at, socket_free};
 	socket_transport *t = calloc(1, sizeof(*t));
 	wb_code code;
 

@@ -220,8 +220,8 @@ static wb_code uri_ipv6(const char *uri, uri_span *in, wbi_amqp_host *host,
 	return WB_OK;
 }
 
-static wb_code uri_host_name(const char *uri, uri_span *in,
-			     wbi_amqp_host *host, wb_error *err)
+static wb_code uri_host_name(const char *uri, uri_span *in, wbi_amqp_host *host,
+			     wb_error *err)
 {
 	uri_span name = {in->from, uri_find(uri, *in, ":")};
 	wb_code code;
@@ -297,7 +297,8 @@ static bool uri_is(const char *uri, uri_span in, const char *word)
 	return in.to - in.from == len && !memcmp(uri + in.from, word, len);
 }
 
-/* A file or name of the TLS set-up; without TLS it would silently do nothing. */
+/* A file or name of the TLS set-up; without TLS it would silently do nothing.
+ */
 static wb_code uri_tls_text(const char *uri, uri_span value, bool tls,
 			    char **ret, wb_error *err)
 {
@@ -334,8 +335,7 @@ static wb_code uri_verify(const char *uri, uri_span value, wbi_amqp_host *host,
 	host->insecure = uri_is(uri, value, "verify_none");
 	if (host->insecure || uri_is(uri, value, "verify_peer"))
 		return WB_OK;
-	return uri_bad(err, value.from,
-		       "verify is verify_peer or verify_none");
+	return uri_bad(err, value.from, "verify is verify_peer or verify_none");
 }
 
 static wb_code uri_mechanism(const char *uri, uri_span value,
@@ -344,12 +344,11 @@ static wb_code uri_mechanism(const char *uri, uri_span value,
 	host->external_auth = uri_is(uri, value, "external");
 	if (host->external_auth || uri_is(uri, value, "plain"))
 		return WB_OK;
-	return uri_bad(err, value.from,
-		       "auth_mechanism is plain or external");
+	return uri_bad(err, value.from, "auth_mechanism is plain or external");
 }
 
-static wb_code uri_parameter(const char *uri, uri_span in,
-			     wbi_amqp_host *host, wb_error *err)
+static wb_code uri_parameter(const char *uri, uri_span in, wbi_amqp_host *host,
+			     wb_error *err)
 {
 	size_t equals = uri_find(uri, in, "=");
 	uri_span key = {in.from, equals};
@@ -444,8 +443,8 @@ static wb_code uri_one(const char *uri, uri_span in, wbi_amqp_host *host,
 	code = uri_authority(uri, (uri_span){in.from, authority_end}, host,
 			     err);
 	if (code == WB_OK)
-		code = uri_vhost(uri, (uri_span){authority_end, path_end},
-				 host, err);
+		code = uri_vhost(uri, (uri_span){authority_end, path_end}, host,
+				 err);
 	if (code == WB_OK)
 		code = uri_query(uri, (uri_span){path_end, in.to}, host, err);
 	if (code == WB_OK && !host->cert_file != !host->key_file)

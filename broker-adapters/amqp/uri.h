@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* AMQP URIs: https://www.rabbitmq.com/docs/uri-spec and uri-query-parameters. */
+/* AMQP URIs: https://www.rabbitmq.com/docs/uri-spec and uri-query-parameters.
+ */
 #ifndef WBI_AMQP_URI_H
 #define WBI_AMQP_URI_H
 

@@ -3,6 +3,18 @@
  * The RabbitMQ adapter: AMQP 0-9-1 over TCP or TLS, non-blocking, one
  * connection. Use one adapter object to publish and another to consume, since
  * a broker under a memory or disk alarm stops reading from publishers.
+ *
+ * wb_broker_connect() goes through the hosts of the URI in their order, and
+ * through the addresses of each, until one accepts the login; if none does,
+ * there is one DOWN that names the failure of each, with class RETRY if any of
+ * them may pass. The next connect begins with the host behind the one used
+ * last.
+ *
+ * A host name is looked up on a thread of its own, since getaddrinfo(3) has no
+ * deadline: the one thread the library ever starts by itself. It blocks all
+ * signals, ends with the look-up, and may outlive the adapter by as long as
+ * the name server takes, so do not unload the library (dlclose) before. At
+ * most five per adapter; numeric addresses need none.
  */
 #ifndef WAYBILL_AMQP_H
 #define WAYBILL_AMQP_H
@@ -29,7 +41,7 @@ typedef struct wb_amqp_options {
 	 * auth_mechanism (plain | external) are taken; another is WB_EINVAL.
 	 */
 	const char *uri;
-	const char *user;          /* replaces the URI's */
+	const char *user;          /* replaces the URI's, password and all */
 	const char *password;      /* replaces the URI's */
 	const char *password_file; /* first line; owner-only, or WB_EACCESS */
 	const char *connection_name; /* shown by the broker's management */
@@ -40,7 +52,7 @@ typedef struct wb_amqp_options {
 	bool tls_insecure; /* no verification; logged at WARN on each connect */
 	bool external_auth; /* SASL EXTERNAL instead of PLAIN */
 	uint32_t connect_timeout_ms; /* 10,000: name to tune-ok, per host */
-	uint32_t heartbeat_s;        /* 15; the broker's if that is less */
+	uint32_t heartbeat_s; /* 15, at least 5; the broker's if less */
 	uint32_t close_timeout_ms;   /* 1,000 */
 	uint32_t frame_max_bytes;    /* 131,072 */
 	uint32_t body_max_bytes;     /* 16 MiB: a larger delivery is refused */

@@ -63,8 +63,8 @@ static void peer_poll(peer *l, int64_t until_us)
 {
 	struct pollfd fd = {wb_broker_fd(l->broker), POLLIN, 0};
 	int64_t deadline = wb_broker_deadline_us(l->broker);
-	int64_t left = (deadline < until_us ? deadline : until_us) -
-		       peer_now_us();
+	int64_t left =
+		(deadline < until_us ? deadline : until_us) - peer_now_us();
 
 	poll(&fd, 1, left > 0 ? (int)(left / 1000 + 1) : 0);
 }

@@ -256,8 +256,7 @@ static void publish_many(peer *l)
 	uint64_t sent = 0;
 
 	while (l->count[WB_BROKER_ACKED] < MANY) {
-		while (sent < MANY &&
-		       sent - l->count[WB_BROKER_ACKED] < WINDOW)
+		while (sent < MANY && sent - l->count[WB_BROKER_ACKED] < WINDOW)
 			must_publish(l, exchange, "good.one", sent++);
 		wb_broker_flush(l->broker);
 		peer_wait(l, WB_BROKER_ACKED);
@@ -271,9 +270,9 @@ static void consume_many(peer *l, const char *from, uint64_t count)
 {
 	wb_error err = WB_ERROR_INIT;
 
-	assert_ok(wb_broker_consume(l->broker, wb_str_from(from), 1000, 7,
-				    &err),
-		  err);
+	assert_ok(
+		wb_broker_consume(l->broker, wb_str_from(from), 1000, 7, &err),
+		err);
 	peer_wait(l, WB_BROKER_CONSUMING);
 	for (uint64_t i = 0; i < count; i++) {
 		peer_event event = peer_wait(l, WB_BROKER_DELIVERY);
@@ -283,8 +282,8 @@ static void consume_many(peer *l, const char *from, uint64_t count)
 		assert_string_equal(event.text, id);
 		assert_int_equal(event.token, 7);
 		if (i % 500 == 499 || i == count - 1)
-			assert_ok(wb_broker_ack(l->broker, event.delivery,
-						true, &err),
+			assert_ok(wb_broker_ack(l->broker, event.delivery, true,
+						&err),
 				  err);
 	}
 }
@@ -520,8 +519,9 @@ static void remove_what_was_declared(void)
 	char command[600];
 
 	for (int i = 0; ctl && i < 2; i++) {
-		snprintf(command, sizeof(command), "%s -q delete_queue %s >/dev/null",
-			 ctl, i ? full_queue : queue);
+		snprintf(command, sizeof(command),
+			 "%s -q delete_queue %s >/dev/null", ctl,
+			 i ? full_queue : queue);
 		if (system(command))
 			printf("could not delete a queue\n");
 	}

@@ -68,8 +68,8 @@ static size_t pipe_share(const amqp_pipe *p, size_t len, size_t left)
 	return p->chunk && len > p->chunk ? p->chunk : len;
 }
 
-static wb_code pipe_read(void *self, uint8_t *to, size_t size,
-			 size_t *ret_len, wb_error *err)
+static wb_code pipe_read(void *self, uint8_t *to, size_t size, size_t *ret_len,
+			 wb_error *err)
 {
 	amqp_pipe *p = self;
 	wbi_buffer *out = amqp_peer_output(p->peer[p->port]);
@@ -144,9 +144,9 @@ static void pipe_free(void *self)
 wbi_transport amqp_pipe_transport(amqp_pipe *pipe)
 {
 	static const wbi_transport_ops ops = {
-		pipe_open,  pipe_advance, pipe_deadline_us,
-		pipe_read,  pipe_write,	  pipe_shut,
-		pipe_fd,    pipe_wake_at, pipe_free};
+		pipe_open, pipe_advance, pipe_deadline_us,
+		pipe_read, pipe_write,   pipe_shut,
+		pipe_fd,   pipe_wake_at, pipe_free};
 
 	return (wbi_transport){&ops, pipe};
 }

@@ -26,7 +26,7 @@ typedef struct proxy_pipe {
 	size_t start, end;
 	uint64_t passed;
 	int64_t not_before_ms; /* for delay_ms */
-	bool ended;	       /* the sender is done */
+	bool ended;            /* the sender is done */
 } proxy_pipe;
 
 typedef struct proxy_connection {
@@ -134,8 +134,8 @@ static int connect_to_broker(uint16_t port)
 static void proxy_accept(cut_proxy *p)
 {
 	int client = accept(p->listener, NULL, NULL);
-	int broker = client >= 0 ? connect_to_broker(p->options.broker_port)
-				 : -1;
+	int broker =
+		client >= 0 ? connect_to_broker(p->options.broker_port) : -1;
 	proxy_connection *c = NULL;
 	const int one = 1;
 
@@ -249,8 +249,7 @@ static void connection_serve(cut_proxy *p, proxy_connection *c,
 	for (int d = 0; d < CUT_DIRECTIONS && c->used; d++) {
 		proxy_pipe *pipe = &c->pipe[d];
 
-		if (fds[!d].revents && pipe->start == pipe->end &&
-		    !pipe->ended)
+		if (fds[!d].revents && pipe->start == pipe->end && !pipe->ended)
 			pipe_read(c, d);
 		if (pipe->start < pipe->end &&
 		    pipe->not_before_ms <= proxy_now_ms() &&

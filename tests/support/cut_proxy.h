@@ -24,8 +24,8 @@ typedef enum cut_direction {
 typedef struct cut_proxy_options {
 	uint16_t broker_port; /* on 127.0.0.1 */
 	size_t chunk_max;     /* bytes passed at a time; 0: as they come */
-	int delay_ms;	      /* before each chunk */
-	bool reset;	      /* cut by a reset instead of an orderly end */
+	int delay_ms;         /* before each chunk */
+	bool reset;           /* cut by a reset instead of an orderly end */
 } cut_proxy_options;
 
 enum { CUT_PROXY_CONNECTIONS_MAX = 8, CUT_PROXY_FRAMES_MAX = 65536 };

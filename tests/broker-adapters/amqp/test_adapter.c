@@ -37,9 +37,9 @@ static void rig_begin(rig *r, const char *uri, const amqp_peer_options *peers)
 	}
 	options.uri = uri;
 	options.clock = &r->clock.clock;
-	assert_ok(wbi_amqp_new_with_transport(
-			  &options, amqp_pipe_transport(&r->pipe), &r->broker,
-			  &err),
+	assert_ok(wbi_amqp_new_with_transport(&options,
+					      amqp_pipe_transport(&r->pipe),
+					      &r->broker, &err),
 		  err);
 }
 
@@ -211,7 +211,7 @@ static void close_answers_in_every_phase_with_one_down(void **state)
 	rig_pump(&r);
 	assert_int_equal(r.count[WB_BROKER_DOWN], 1);
 	assert_int_equal(r.pipe.opens, 1); /* not the second host */
-	rig_connect(&r); /* up, to the second */
+	rig_connect(&r);                   /* up, to the second */
 	assert_int_equal(r.count[WB_BROKER_UP], 1);
 	wb_broker_close(r.broker);
 	wb_broker_close(r.broker);
@@ -232,8 +232,8 @@ static void calls_in_the_wrong_state_do_no_harm(void **state)
 	for (int round = 0; round < 2; round++) {
 		assert_int_equal(rig_publish(&r, 1, 1), WB_ESTATE);
 		assert_code(wb_broker_reopen(r.broker, &err), WB_ESTATE, err);
-		assert_code(wb_broker_declare(r.broker, &d, 1, &err),
-			    WB_ESTATE, err);
+		assert_code(wb_broker_declare(r.broker, &d, 1, &err), WB_ESTATE,
+			    err);
 		assert_code(wb_broker_consume(r.broker, S("q"), 1, 1, &err),
 			    WB_ESTATE, err);
 		assert_code(wb_broker_ack(r.broker, 1, false, &err), WB_ESTATE,
@@ -301,6 +301,29 @@ static void a_slow_reader_bounds_the_buffer_and_costs_no_calls(void **state)
 	rig_end(&r);
 }
 
+/* Bounded work per call must not leave bytes behind that nobody sends. */
+static void a_long_write_goes_on_in_the_next_step(void **state)
+{
+	rig r;
+
+	(void)state;
+	rig_begin(&r, "amqp://a:1", NULL);
+	rig_connect(&r);
+	r.pipe.chunk = 100;
+	assert_int_equal(rig_publish(&r, 60000, 1), WB_OK);
+	wb_broker_flush(r.broker);
+	assert_in_range(r.pipe.to_peer, 6000, 10000);
+	while (r.count[WB_BROKER_ACKED] == 0) {
+		/* Ready to be woken at once, until all is written. */
+		if (amqp_peer_count(r.peer[1]) == 0)
+			assert_true(r.pipe.wake_at_us <= r.clock.mono_us);
+		wb_broker_step(r.broker);
+		rig_take(&r);
+	}
+	assert_true(r.pipe.wake_at_us > r.clock.mono_us);
+	rig_end(&r);
+}
+
 static void what_the_broker_said_last_outlives_a_broken_pipe(void **state)
 {
 	rig r;
@@ -358,23 +381,30 @@ static void wrong_options_are_refused_before_connecting(void **state)
 		{{.size = sizeof(wb_amqp_options)}, "none given"},
 		{{.size = sizeof(wb_amqp_options), .uri = "amqp://u@h"},
 		 "no password for user u"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqp://",
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqp://",
 		  .user = "x"},
 		 "no password for user x"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqp://",
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqp://",
 		  .heartbeat_s = 4},
 		 "heartbeat_s"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqp://",
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqp://",
 		  .frame_max_bytes = 4095},
 		 "frame_max_bytes"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqp://",
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqp://",
 		  .tls_insecure = true},
 		 "amqps://"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqps://",
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqps://",
 		  .tls_cert_file = "c"},
 		 "together"},
-		{{.size = sizeof(wb_amqp_options), .uri = "amqp://",
-		  .password = "a", .password_file = "b"},
+		{{.size = sizeof(wb_amqp_options),
+		  .uri = "amqp://",
+		  .password = "a",
+		  .password_file = "b"},
 		 "drop one"},
 	};
 
@@ -426,6 +456,7 @@ int main(void)
 		cmocka_unit_test(many_publishes_leave_in_one_write),
 		cmocka_unit_test(
 			a_slow_reader_bounds_the_buffer_and_costs_no_calls),
+		cmocka_unit_test(a_long_write_goes_on_in_the_next_step),
 		cmocka_unit_test(
 			what_the_broker_said_last_outlives_a_broken_pipe),
 		cmocka_unit_test(a_cut_at_any_byte_ends_in_one_down),

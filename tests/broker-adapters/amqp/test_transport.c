@@ -58,9 +58,9 @@ static wbi_transport make(wbi_lookup_fn lookup, collected *c)
 		memset(c, 0, sizeof(*c));
 		c->log = (wb_log){collect, c, WB_LOG_DEBUG};
 	}
-	assert_ok(wbi_socket_transport_new(c ? &c->log : NULL, lookup, &t,
-					   &err),
-		  err);
+	assert_ok(
+		wbi_socket_transport_new(c ? &c->log : NULL, lookup, &t, &err),
+		err);
 	return t;
 }
 
@@ -127,8 +127,7 @@ static int lookup_one(const char *address, const char *service,
 }
 
 static int lookup_localhost(const char *host, const char *service,
-			    const struct addrinfo *hints,
-			    struct addrinfo **ret)
+			    const struct addrinfo *hints, struct addrinfo **ret)
 {
 	(void)host, (void)hints;
 	return lookup_one("127.0.0.1", service, ret);
@@ -402,8 +401,8 @@ static int make_identities(void **state)
 	good = tls_identity_new("broker", "DNS:broker.example,IP:127.0.0.1",
 				3600, &ca);
 	expired = tls_identity_new("broker", "DNS:broker.example", -60, &ca);
-	elsewhere = tls_identity_new("broker", "DNS:elsewhere.example", 3600,
-				     &ca);
+	elsewhere =
+		tls_identity_new("broker", "DNS:elsewhere.example", 3600, &ca);
 	client = tls_identity_new("client", "DNS:client.example", 3600, &ca);
 	tls_identity_write(&ca, ca_path);
 	tls_identity_write(&other_ca, other_path);
@@ -413,7 +412,7 @@ static int make_identities(void **state)
 
 static int remove_identities(void **state)
 {
-	tls_identity *all[] = {&ca,	 &other_ca,  &good,
+	tls_identity *all[] = {&ca,      &other_ca,  &good,
 			       &expired, &elsewhere, &client};
 
 	(void)state;
@@ -447,11 +446,11 @@ static wb_code tls_try(wbi_amqp_host host, const tls_identity *identity,
 	for (size_t i = 0; i < sizeof(out); i++)
 		out[i] = (uint8_t)(i * 7 + i / 256);
 	while (code == WB_OK && got < sizeof(in)) {
-		wb_code w = sent == sizeof(out)
-				    ? WB_EAGAIN
-				    : t.ops->write(t.self, out + sent,
-						   sizeof(out) - sent, &len,
-						   err);
+		wb_code w =
+			sent == sizeof(out)
+				? WB_EAGAIN
+				: t.ops->write(t.self, out + sent,
+					       sizeof(out) - sent, &len, err);
 
 		if (w == WB_OK)
 			sent += len;
@@ -544,8 +543,7 @@ static void a_client_certificate_is_shown(void **state)
 	host.cert_file = host.key_file = client_path;
 	assert_ok(tls_try(host, &good, &ca, NULL, &err), err);
 	host.key_file = (char *)"/nonexistent/key.pem";
-	assert_int_equal(tls_try(host, &good, NULL, NULL, &err),
-			 WB_ENOTFOUND);
+	assert_int_equal(tls_try(host, &good, NULL, NULL, &err), WB_ENOTFOUND);
 	assert_non_null(strstr(err.text, "/nonexistent/key.pem"));
 }
 

@@ -207,8 +207,8 @@ static void bad_uris_are_told_by_place_and_cause(void **state)
 			wbi_amqp_uri_parse(bad[i].uri, &hosts, &count, &err),
 			WB_EINVAL);
 		if (!strstr(err.text, place) || !strstr(err.text, bad[i].word))
-			fail_msg("%s: wanted %s %s, got: %s", bad[i].uri,
-				 place, bad[i].word, err.text);
+			fail_msg("%s: wanted %s %s, got: %s", bad[i].uri, place,
+				 bad[i].word, err.text);
 		assert_null(strstr(err.text, "ses"));
 		assert_null(hosts);
 	}

@@ -33,8 +33,7 @@ static EVP_PKEY *tls_key_new(void)
 
 static void tls_extend(X509 *x, int nid, const char *value)
 {
-	X509_EXTENSION *extension =
-		X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+	X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
 
 	assert_non_null(extension);
 	assert_int_equal(X509_add_ext(x, extension, -1), 1);
@@ -55,9 +54,9 @@ tls_identity tls_identity_new(const char *common_name, const char *names,
 	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC,
 				   (const unsigned char *)common_name, -1, -1,
 				   0);
-	X509_set_issuer_name(
-		x, issuer ? X509_get_subject_name(issuer->certificate)
-			  : subject);
+	X509_set_issuer_name(x,
+			     issuer ? X509_get_subject_name(issuer->certificate)
+				    : subject);
 	X509_set_pubkey(x, made.key);
 	if (names)
 		tls_extend(x, NID_subject_alt_name, names);
