@@ -73,7 +73,7 @@ static wb_code codec_not_a_frame(const wbi_codec *codec, const uint8_t *p,
 				"port, 15672 its management's");
 	if (!codec->seen_frame && (p[0] == 0x15 || p[0] == 0x16))
 		return WBI_FAIL(err, WB_EPROTO,
-				"the peer speaks TLS: use amqps:// (port 5671)");
+				"the peer speaks TLS: use amqps://");
 	return WBI_FAIL(err, WB_EPROTO,
 			"a frame of unknown type %u from the peer", p[0]);
 }
@@ -161,6 +161,7 @@ static wb_code codec_by_library(wbi_codec *codec, const uint8_t *bytes,
 	amqp_bytes_t input = wbi_amqp_bytes(wb_str_n(bytes, len));
 	amqp_frame_t frame;
 	int used = amqp_handle_input(codec->library, input, &frame);
+	int bad_data = AMQP_STATUS_BAD_AMQP_DATA;
 
 	if (used < 0 || (size_t)used != len || frame.frame_type != ret->type) {
 		codec_drop_library(codec);
@@ -168,8 +169,7 @@ static wb_code codec_by_library(wbi_codec *codec, const uint8_t *bytes,
 			err,
 			used == AMQP_STATUS_NO_MEMORY ? WB_ENOMEM : WB_EPROTO,
 			used, "a frame that cannot be decoded: %s",
-			amqp_error_string2(used < 0 ? used
-						    : AMQP_STATUS_BAD_AMQP_DATA));
+			amqp_error_string2(used < 0 ? used : bad_data));
 	}
 	if (ret->type == AMQP_FRAME_METHOD) {
 		ret->method = frame.payload.method.id;
@@ -185,8 +185,9 @@ static wb_code codec_method(wbi_codec *codec, const uint8_t *bytes, size_t len,
 {
 	const uint8_t *payload = bytes + WBI_FRAME_HEADER;
 	amqp_method_number_t id = wbi_get_be32(payload);
-	const char *why = wbi_scan_method(codec->role, id, payload + METHOD_MIN,
-					  len - WBI_FRAME_OVERHEAD - METHOD_MIN);
+	size_t args_len = len - WBI_FRAME_OVERHEAD - METHOD_MIN;
+	const char *why = wbi_scan_method(codec->role, id,
+					  payload + METHOD_MIN, args_len);
 
 	if (why)
 		return WBI_FAIL(err, WB_EPROTO,

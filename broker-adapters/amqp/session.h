@@ -55,7 +55,8 @@ void wbi_session_feed(wbi_session *session, const uint8_t *bytes, size_t len,
 wbi_buffer *wbi_session_output(wbi_session *session);
 
 /* Heartbeats both ways and timeouts. Call when wbi_session_deadline_us() has
- * come; INT64_MAX: none. */
+ * come; INT64_MAX: none. Feed first what can be read: after a stop of the whole
+ * process the sign of life may lie in the socket. Write the output after it. */
 void wbi_session_tick(wbi_session *session, int64_t now_us);
 int64_t wbi_session_deadline_us(const wbi_session *session);
 

@@ -6,11 +6,12 @@
  * borrows, claimed when the header has told the sizes and after these have
  * been held against the limits. What is beyond a limit is delivered all the
  * same, so that the consumer can set it aside and the connection goes on: with
- * the header "waybill-undecoded" and the reason as its value; without its other
- * headers if it was they that could not be decoded, without its body if it
- * was that which is too large.
+ * the header WB_HEADER_UNDECODED, whose value is the reason; without its other
+ * headers if it was they that could not be decoded, without its body if it was
+ * that which is too large.
  *
- * A return's body is dropped as it comes.
+ * A return's body is dropped as it comes. A return that matches no outstanding
+ * publish ends the session: its ack would be taken for a delivery.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,6 @@
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
-
-static const char UNDECODED[] = "waybill-undecoded";
 
 /* Where one header lies in the scratch buffer. */
 typedef struct content_span {
@@ -57,7 +56,6 @@ static void content_begin(session_content *c, content_kind kind,
 	c->kind = kind;
 	c->has_header = false;
 	c->drop_body = false;
-	c->matched = false;
 	content_keep(&c->exchange, exchange);
 	content_keep(&c->routing_key, routing_key);
 }
@@ -124,8 +122,9 @@ static wb_code content_headers(wbi_session *s, const wbi_frame *frame,
 	}
 	if (reason && code == WB_OK) {
 		why.value.bytes = amqp_cstring_bytes(reason);
-		code = content_add_span(&s->scratch, &spans[count++],
-					amqp_cstring_bytes(UNDECODED), &why);
+		code = content_add_span(
+			&s->scratch, &spans[count++],
+			amqp_cstring_bytes(WB_HEADER_UNDECODED), &why);
 	}
 	*ret_count = count;
 	return code;
@@ -180,10 +179,10 @@ static wb_message *content_block(const wbi_session *s, const wb_message *from,
 				 const content_span *spans, size_t count,
 				 size_t body_len, char **ret_body)
 {
-	const wb_str strings[] = {from->exchange,	from->routing_key,
-				  from->message_id,	from->type,
-				  from->app_id,		from->content_type,
-				  from->correlation_id, from->reply_to};
+	const wb_str strings[] = {
+		from->exchange, from->routing_key,  from->message_id,
+		from->type,	from->app_id,	    from->content_type,
+		from->correlation_id, from->reply_to};
 	size_t size = sizeof(wb_message) + count * sizeof(wb_header) +
 		      wbi_buffer_len(&s->scratch) + body_len;
 	wb_message *m;
@@ -269,7 +268,9 @@ static void content_on_header(wbi_session *s, const wbi_frame *frame)
 	c->drop_body = true;
 	id = content_property(frame->properties, AMQP_BASIC_MESSAGE_ID_FLAG,
 			      &frame->properties->message_id);
-	c->matched = wbi_confirms_return(&s->confirms, id, &c->token);
+	if (!wbi_confirms_return(&s->confirms, id, &c->token))
+		wbi_session_violation(s, "a return of a message that waits for "
+					 "no confirm");
 }
 
 static void content_finish_return(wbi_session *s)
@@ -280,12 +281,7 @@ static void content_finish_return(wbi_session *s)
 			       .token = c->token};
 
 	c->kind = CONTENT_NONE;
-	if (c->matched)
-		wbi_session_push_reason(s, &event, content_kept(&c->text),
-					NULL);
-	else
-		wbi_log(s->options.log, WB_LOG_WARN,
-			"amqp: a returned message that nobody waits for");
+	wbi_session_push_reason(s, &event, content_kept(&c->text), NULL);
 }
 
 static void content_finish_delivery(wbi_session *s)

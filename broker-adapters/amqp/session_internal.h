@@ -147,9 +147,8 @@ typedef struct session_content {
 	bool has_header;
 	bool drop_body;
 	bool redelivered;
-	bool matched; /* RETURN: `token` is known */
 	uint16_t reply_code;
-	uint64_t token;
+	uint64_t token; /* RETURN: known once the header is there */
 	uint64_t delivery;
 	session_short exchange;
 	session_short routing_key;

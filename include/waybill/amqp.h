@@ -55,7 +55,8 @@ typedef struct wb_amqp_options {
 	uint32_t heartbeat_s; /* 15, at least 5; the broker's if less */
 	uint32_t close_timeout_ms;   /* 1,000 */
 	uint32_t frame_max_bytes;    /* 131,072 */
-	uint32_t body_max_bytes;     /* 16 MiB: a larger delivery is refused */
+	uint32_t body_max_bytes;     /* 16 MiB, both ways; a larger delivery comes
+				    without it: WB_HEADER_UNDECODED */
 	uint32_t unsettled_max;      /* 65,536 publishes without confirm */
 	uint32_t buffer_max_bytes;   /* 4 MiB of unsent frames */
 	const wb_clock *clock;   /* default: the system's */

@@ -20,6 +20,14 @@ typedef struct wb_header {
 } wb_header;
 
 /*
+ * A delivery that is beyond the broker adapter's limits (headers nested too
+ * deep, a body too large) comes all the same, so that it can be set aside
+ * instead of coming again for ever: without the part that is beyond them, and
+ * with this header, whose value says what is missing and why.
+ */
+#define WB_HEADER_UNDECODED "waybill-undecoded"
+
+/*
  * All strings are borrowed from whoever filled the struct. Zero-initialise,
  * then set what you have: only `type` is required for an append.
  */

@@ -286,8 +286,8 @@ void amqp_peer_close(amqp_peer *peer, uint16_t code, const char *text)
 
 void amqp_peer_block(amqp_peer *peer, const char *reason)
 {
-	amqp_connection_blocked_t blocked = {.reason =
-						     amqp_cstring_bytes(reason)};
+	amqp_connection_blocked_t blocked = {
+		.reason = amqp_cstring_bytes(reason)};
 
 	peer_send(peer, 0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
 }

@@ -372,6 +372,23 @@ static void equal_ids_are_returned_from_the_oldest_on(void **state)
 	rig_end(&rig);
 }
 
+static void a_return_that_matches_nothing_ends_the_session(void **state)
+{
+	amqp_peer_options peer = {.judge = hold};
+	wb_broker_event event;
+	session_rig rig;
+
+	(void)state;
+	rig_up(&rig, NULL, &peer);
+	publish_many(&rig, 2);
+	amqp_peer_confirm(rig.peer, 1, false, true);
+	amqp_peer_return(rig.peer, 0, 312, "NO_ROUTE"); /* after its ack */
+	expect_settled(&rig, WB_BROKER_ACKED, 1);
+	rig_expect(&rig, WB_BROKER_DOWN, &event);
+	assert_int_equal(event.error.code, WB_EPROTO);
+	rig_end(&rig);
+}
+
 static void the_limit_of_unsettled_publishes_holds(void **state)
 {
 	wbi_session_options options = rig_options();
@@ -655,6 +672,8 @@ int main(void)
 		cmocka_unit_test(
 			a_return_settles_its_token_and_swallows_the_ack),
 		cmocka_unit_test(equal_ids_are_returned_from_the_oldest_on),
+		cmocka_unit_test(
+			a_return_that_matches_nothing_ends_the_session),
 		cmocka_unit_test(the_limit_of_unsettled_publishes_holds),
 		cmocka_unit_test(a_full_buffer_asks_to_come_again),
 		cmocka_unit_test(each_short_string_over_255_bytes_is_named),

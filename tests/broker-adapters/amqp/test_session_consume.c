@@ -21,7 +21,9 @@ static void declare(session_rig *rig, wb_topology_kind kind, const char *name,
 {
 	wb_argument arguments[] = {
 		{.name = S("x-queue-type"), .text = S("quorum")},
-		{.name = S("x-delivery-limit"), .is_number = true, .number = 20},
+		{.name = S("x-delivery-limit"),
+		 .is_number = true,
+		 .number = 20},
 		{.name = S("x-single-active-consumer"),
 		 .is_bool = true,
 		 .number = 1}};
