@@ -417,7 +417,7 @@ static void bad_structured_bodies_are_refused(void **state)
 		"{\"id\":\"1\",\"type\":\"t\\u0000\"}",
 		"{\"type\":\"t\"}",
 		"{\"id\":\"1\"}",
-		"{\"\x1b[31m",
+		"{\"a\":\x1b[31m",
 		"{\"a\\n\":[]}"};
 	wb_error err = WB_ERROR_INIT;
 	wbi_received got;
