@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A broker connection whose owner is about to die: it passes every call on,
+ * until its life of so many calls is over. Then the connection is dropped in
+ * the middle of whatever its owner was doing, and all later calls do nothing,
+ * as nothing that a dead process does reaches anybody.
+ */
+#ifndef TESTS_SIM_MORTAL_H
+#define TESTS_SIM_MORTAL_H
+
+#include <waybill/broker.h>
+
+typedef struct sim_mortal sim_mortal;
+
+/* Owns `inner`. `calls` 0: it lives for ever. NULL: out of memory. */
+sim_mortal *sim_mortal_new(wb_broker *inner, uint64_t calls);
+
+/* To be given to the owner, freed by wb_broker_free(). */
+wb_broker *sim_mortal_broker(sim_mortal *mortal);
+
+bool sim_mortal_is_dead(const sim_mortal *mortal);
+
+/* From now on it lives for ever. */
+void sim_mortal_heal(sim_mortal *mortal);
+
+#endif
