@@ -29,7 +29,8 @@ typedef struct wb_store_options {
 	/* Used when the store is created, and stored in it: */
 	const char *service;     /* name of the service; 1..255 bytes */
 	uint64_t map_bytes;      /* 32 GiB; sparse, a bound and no allocation */
-	uint64_t quota_bytes;    /* hard mark of waybill's data; 16 GiB */
+	uint64_t quota_bytes;    /* hard mark of waybill's data; 16 GiB, or
+				    half the map if that is less */
 	uint32_t quota_soft_pct; /* soft mark, in percent of it; 80 */
 	uint64_t keep_age_s;     /* keep delivered events this long; 0: no */
 	uint64_t keep_bytes;     /* keep this much of them; 0: nothing;

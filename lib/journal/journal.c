@@ -180,21 +180,26 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 			   const wb_event *events, size_t count, wb_str source,
 			   uint64_t *ret_first, wb_error *err)
 {
-	wbi_cursor *cursor;
+	wbi_cursor *cursor = NULL;
 	uint64_t head = 0;
+	bool pruned;
 	wb_code code;
 
 	WB_ASSERT(count > 0 && source.len > 0);
 	code = wbi_retention_refresh(journal, err);
 	if (code == WB_OK)
 		code = wbi_cursor_open(txn, journal->table, &cursor, err);
-	if (code != WB_OK)
-		return code;
-	code = journal_head(cursor, count, &head, err);
+	if (code == WB_OK)
+		code = journal_head(cursor, count, &head, err);
 	if (code == WB_OK)
 		code = wbi_retention_admit(
 			journal, txn, head,
-			journal_measure(events, count, source), err);
+			journal_measure(events, count, source), &pruned, err);
+	if (code == WB_OK && pruned) {
+		wbi_cursor_close(cursor);
+		cursor = NULL;
+		code = wbi_cursor_open(txn, journal->table, &cursor, err);
+	}
 	if (code == WB_OK)
 		code = journal_write(journal, cursor, head, events, count,
 				     source, err);

@@ -20,7 +20,10 @@
 #include "lib/base/log.h"
 #include "lib/event/record.h"
 
-enum { PRUNE_PER_EVENT = 2 };
+enum {
+	PRUNE_PER_EVENT = 2,
+	PRUNE_AT_HARD = 256 /* as if for so many events */
+};
 
 /* What may be pruned by what the relay says: 0 for nothing. */
 static uint64_t retention_floor(const wbi_journal *journal,
@@ -136,31 +139,51 @@ static wb_code retention_refuse(const wbi_journal *journal,
 			quota->hard_bytes, bytes, why);
 }
 
+static void retention_soft(const wbi_journal *journal, const wbi_quota *quota)
+{
+	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
+	bool over = quota->used_bytes >= quota->soft_bytes;
+
+	if (over == atomic_load_explicit(&memo->over_soft,
+					 memory_order_relaxed))
+		return;
+	atomic_store(&memo->over_soft, over);
+	if (over)
+		wbi_log(wbi_store_log(journal->store), WB_LOG_WARN,
+			"store %s: %" PRIu64 " bytes used, over the soft mark "
+			"of %" PRIu64 "; appends are refused at %" PRIu64,
+			wb_store_dir(journal->store), quota->used_bytes,
+			quota->soft_bytes, quota->hard_bytes);
+}
+
+static bool retention_fits(const wbi_quota *quota, uint64_t bytes)
+{
+	return quota->used_bytes < quota->hard_bytes &&
+	       bytes <= quota->hard_bytes - quota->used_bytes;
+}
+
 wb_code wbi_retention_admit(const wbi_journal *journal, MDB_txn *txn,
-			    uint64_t head, uint64_t bytes, wb_error *err)
+			    uint64_t head, uint64_t bytes, bool *ret_pruned,
+			    wb_error *err)
 {
 	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
 	wbi_quota quota;
-	bool over;
 	wb_code code;
 
+	*ret_pruned = false;
 	code = retention_quota(journal, txn, memo->parked_bytes, &quota, err);
+	if (code == WB_OK && !retention_fits(&quota, bytes)) {
+		*ret_pruned = true;
+		code = wbi_retention_prune(journal, txn, head, PRUNE_AT_HARD,
+					   err);
+		if (code == WB_OK)
+			code = retention_quota(journal, txn,
+					       memo->parked_bytes, &quota, err);
+	}
 	if (code != WB_OK)
 		return code;
-	over = quota.used_bytes >= quota.soft_bytes;
-	if (over != atomic_load_explicit(&memo->over_soft,
-					 memory_order_relaxed)) {
-		atomic_store(&memo->over_soft, over);
-		if (over)
-			wbi_log(wbi_store_log(journal->store), WB_LOG_WARN,
-				"store %s: %" PRIu64 " bytes used, over the "
-				"soft mark of %" PRIu64 "; appends are refused "
-				"at %" PRIu64,
-				wb_store_dir(journal->store), quota.used_bytes,
-				quota.soft_bytes, quota.hard_bytes);
-	}
-	if (quota.used_bytes >= quota.hard_bytes ||
-	    bytes > quota.hard_bytes - quota.used_bytes)
+	retention_soft(journal, &quota);
+	if (!retention_fits(&quota, bytes))
 		return retention_refuse(journal, &quota, bytes, head, err);
 	return WB_OK;
 }

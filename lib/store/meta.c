@@ -39,8 +39,19 @@ wb_code wbi_meta_new(const wb_store_options *options, wbi_store_info *ret,
 				"quota_soft_pct: %u is more than 100 percent",
 				options->quota_soft_pct);
 	memcpy(info.service, service.ptr, service.len);
-	info.quota_bytes = options->quota_bytes ? options->quota_bytes
-						: META_QUOTA_DEFAULT;
+	/* The map must have room for more than the quota: copies of pages, and
+	 * the service's own tables. */
+	info.quota_bytes = META_QUOTA_DEFAULT;
+	if (options->map_bytes && info.quota_bytes > options->map_bytes / 2)
+		info.quota_bytes = options->map_bytes / 2;
+	if (options->quota_bytes)
+		info.quota_bytes = options->quota_bytes;
+	if (options->map_bytes && info.quota_bytes > options->map_bytes)
+		return WBI_FAIL(err, WB_EINVAL,
+				"quota_bytes: %llu do not fit into a map of "
+				"%llu",
+				(unsigned long long)info.quota_bytes,
+				(unsigned long long)options->map_bytes);
 	info.quota_soft_pct = options->quota_soft_pct ? options->quota_soft_pct
 						      : META_SOFT_DEFAULT;
 	info.keep_age_s = options->keep_age_s;

@@ -533,6 +533,8 @@ static wb_code store_check_flags(MDB_env *env, wb_error *err)
 static wb_code store_attach(wb_store *store, const wb_store_options *o,
 			    wb_error *err)
 {
+	wb_store_options with_map = *o;
+	MDB_envinfo env_info;
 	const char *path = NULL;
 	wb_code code = store_check_flags(store->env, err);
 
@@ -541,6 +543,11 @@ static wb_code store_attach(wb_store *store, const wb_store_options *o,
 	if (mdb_env_get_path(store->env, &path) != MDB_SUCCESS || !path)
 		return WBI_FAIL(err, WB_EINVAL,
 				"the environment has not been opened");
+	if (mdb_env_info(store->env, &env_info) != MDB_SUCCESS)
+		return WBI_FAIL(err, WB_EINVAL,
+				"the environment has not been opened");
+	with_map.map_bytes = env_info.me_mapsize;
+	o = &with_map;
 	code = store_set_dir(store, path, err);
 	if (code == WB_OK)
 		code = wbi_place_check_fs(store->dir, store->log, err);
