@@ -472,18 +472,33 @@ static void a_dribbling_connection_works(void **state)
 	cut_proxy_stop(proxy);
 }
 
-/* Whatever is cut, there is exactly one DOWN, and never an ack without UP. */
-static void a_cut_anywhere_ends_in_one_down(void **state)
+static void cut_small_session(cut_proxy *proxy, const wb_amqp_options *options,
+			      cut_direction direction, uint64_t at)
+{
+	unsigned cuts = cut_proxy_cuts(proxy);
+	peer l;
+
+	cut_proxy_cut_after(proxy, direction, at);
+	small_session(&l, options);
+	assert_int_equal(l.count[WB_BROKER_DOWN], 1);
+	assert_true(l.count[WB_BROKER_UP] >= l.count[WB_BROKER_ACKED]);
+	assert_int_equal(cut_proxy_cuts(proxy), cuts + 1);
+	peer_free(&l);
+}
+
+/* At each end of a frame and one byte before and behind it: whatever is cut,
+ * there is exactly one DOWN, and never an ack without UP. */
+static void cut_everywhere(bool reset)
 {
 	wb_amqp_options options = peer_options();
-	const cut_proxy_options plain = {.broker_port = broker_port()};
-	cut_proxy *proxy = cut_proxy_start(&plain);
+	const cut_proxy_options how = {.broker_port = broker_port(),
+				       .reset = reset};
+	cut_proxy *proxy = cut_proxy_start(&how);
 	uint64_t ends[CUT_DIRECTIONS][64];
 	size_t count[CUT_DIRECTIONS];
 	char uri[64];
 	peer l;
 
-	(void)state;
 	assert_non_null(proxy);
 	snprintf(uri, sizeof(uri), "amqp://127.0.0.1:%u",
 		 cut_proxy_port(proxy));
@@ -495,20 +510,24 @@ static void a_cut_anywhere_ends_in_one_down(void **state)
 						ends[d], 64);
 	assert_true(count[CUT_TO_BROKER] >= 8);
 	assert_true(count[CUT_TO_CLIENT] >= 7);
+	/* Not behind the last frame: that is the end anyway. */
 	for (int d = 0; d < CUT_DIRECTIONS; d++)
-		for (size_t i = 0; i + 1 < count[d]; i++) {
-			unsigned cuts = cut_proxy_cuts(proxy);
-
-			cut_proxy_cut_after(proxy, (cut_direction)d,
-					    ends[d][i]);
-			small_session(&l, &options);
-			assert_int_equal(l.count[WB_BROKER_DOWN], 1);
-			assert_true(l.count[WB_BROKER_UP] >=
-				    l.count[WB_BROKER_ACKED]);
-			assert_int_equal(cut_proxy_cuts(proxy), cuts + 1);
-			peer_free(&l);
-		}
+		for (size_t i = 0; i < 3 * (count[d] - 1); i++)
+			cut_small_session(proxy, &options, (cut_direction)d,
+					  ends[d][i / 3] + i % 3 - 1);
 	cut_proxy_stop(proxy);
+}
+
+static void a_cut_anywhere_ends_in_one_down(void **state)
+{
+	(void)state;
+	cut_everywhere(false);
+}
+
+static void a_reset_anywhere_ends_in_one_down(void **state)
+{
+	(void)state;
+	cut_everywhere(true);
 }
 
 static void remove_what_was_declared(void)
@@ -543,6 +562,7 @@ int main(void)
 		cmocka_unit_test(a_memory_alarm_blocks_and_ends),
 		cmocka_unit_test(a_dribbling_connection_works),
 		cmocka_unit_test(a_cut_anywhere_ends_in_one_down),
+		cmocka_unit_test(a_reset_anywhere_ends_in_one_down),
 	};
 	int failed;
 
