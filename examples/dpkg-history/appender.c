@@ -154,6 +154,18 @@ static wb_code service_open(service *s, const char *dir, wb_error *err)
 	return wb_store_commit(s->store, txn, err);
 }
 
+static size_t service_packages(service *s)
+{
+	MDB_txn *txn;
+	MDB_stat stat = {0};
+
+	if (mdb_txn_begin(wb_store_env(s->store), NULL, MDB_RDONLY, &txn) == 0) {
+		mdb_stat(txn, s->packages, &stat);
+		mdb_txn_abort(txn);
+	}
+	return stat.ms_entries;
+}
+
 int main(int argc, char **argv)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -167,13 +179,13 @@ int main(int argc, char **argv)
 	if (service_open(&s, argv[1], &err) == WB_OK)
 		while (!end && service_commit(&s, stdin, &end, &err) == WB_OK)
 			;
+	if (err.code == WB_OK)
+		printf("appended %" PRIu64 " events in %" PRIu64
+		       " transactions, which keep the state of %zu packages\n",
+		       s.events, s.commits, service_packages(&s));
 	wb_outbox_close(s.outbox);
 	wb_store_close(s.store);
-	if (err.code) {
+	if (err.code)
 		fprintf(stderr, "appender: %s\n", err.text);
-		return 1;
-	}
-	printf("appended %" PRIu64 " events in %" PRIu64 " transactions\n",
-	       s.events, s.commits);
-	return 0;
+	return err.code != WB_OK;
 }
