@@ -89,7 +89,7 @@ static void relay_set_defaults(wb_relay_options *o)
 	if (o->window == 0)
 		o->window = 2000;
 	if (o->commit_ms == 0)
-		o->commit_ms = 10;
+		o->commit_ms = 25;
 	if (o->batch_bytes == 0)
 		o->batch_bytes = 256 * 1024;
 	if (o->poll_ms == 0)
@@ -186,7 +186,7 @@ wb_code wb_relay_open(wb_store *store, wb_broker *broker,
 	relay->owner_fd = -1;
 	relay->epoll_fd = relay->inotify_fd = -1;
 	relay->timer_fd = relay->stop_fd = -1;
-	relay->reopen_at_us = INT64_MAX;
+	relay->reopen_at_us = relay->timer_us = INT64_MAX;
 	relay->look_at_us[0] = relay->look_at_us[1] = INT64_MAX;
 	relay->connect_backoff = (wbi_backoff){relay->options.backoff_min_ms,
 					       relay->options.backoff_max_ms,
@@ -534,8 +534,12 @@ static wb_code relay_refresh(wb_relay *relay, wb_error *err)
  * found nothing new, look again after 1 and 5 ms. */
 static void relay_look(wb_relay *relay, bool wake)
 {
-	if (wake) {
+	bool behind = wbi_window_high(relay->lanes[RELAY_MAIN].window) <
+		      relay->head;
+
+	if (wake)
 		relay->look = true;
+	if (wake && !behind) {
 		relay->look_at_us[0] = relay->now_us + 1000;
 		relay->look_at_us[1] = relay->now_us + 5000;
 	}

@@ -214,6 +214,8 @@ static wb_code commit_parks(wb_relay *relay, MDB_txn *txn, uint64_t *parked,
 	if (wbi_window_parking(lane[RELAY_MAIN].window) == 0 &&
 	    wbi_window_parking(lane[RELAY_DRAIN].window) == 0)
 		return WB_OK;
+	memset(relay->actions, 0,
+	       sizeof(*relay->actions) * 2 * relay->options.window);
 	code = park_check_room(relay, txn, err);
 	if (code != WB_OK)
 		return code;
@@ -407,8 +409,6 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	wb_error why = WB_ERROR_INIT;
 	wb_code code;
 
-	memset(relay->actions, 0,
-	       sizeof(*relay->actions) * 2 * relay->options.window);
 	code = commit_write(relay, &parked, &why);
 	relay->commit_refused = code != WB_OK;
 	if (code != WB_OK) {

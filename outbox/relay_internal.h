@@ -188,7 +188,8 @@ struct wb_relay {
 
 	/* the loop: see relay_loop.c */
 	int epoll_fd, inotify_fd, timer_fd, stop_fd;
-	int64_t timer_us;   /* what the timer is set to */
+	int store_watch;
+	int64_t timer_us;   /* what the timer is set to; INT64_MAX: not */
 	int64_t poll_at_us; /* look at the store then, hint or no hint */
 };
 

@@ -38,7 +38,9 @@ static void loop_watch(wb_relay *relay)
 	if (relay->inotify_fd < 0)
 		return;
 	wbi_store_data_path(relay->store, path, sizeof(path));
-	if (inotify_add_watch(relay->inotify_fd, path, IN_MODIFY) < 0)
+	relay->store_watch =
+		inotify_add_watch(relay->inotify_fd, path, IN_MODIFY);
+	if (relay->store_watch < 0)
 		wbi_relay_trouble(relay, WB_LOG_WARN,
 				  "cannot watch %s: looking every %u ms", path,
 				  relay->options.poll_ms);
@@ -70,19 +72,18 @@ static wb_code loop_open(wb_relay *relay, wb_error *err)
 	return code;
 }
 
-/* Armed anew only when the deadline has changed: the common step has none. */
+/* Deadlines mostly move on: a timer that is set for an earlier time stays, and
+ * once it has fired for nothing it is set anew. That saves most of the calls. */
 static void loop_arm(wb_relay *relay, int64_t at_us)
 {
 	struct itimerspec when = {.it_value = {0, 0}};
 
-	if (at_us == relay->timer_us)
+	if (relay->timer_us <= at_us)
 		return;
-	if (at_us != INT64_MAX) {
-		int64_t at = at_us > 0 ? at_us : 1;
-
-		when.it_value.tv_sec = at / 1000000;
-		when.it_value.tv_nsec = at % 1000000 * 1000;
-	}
+	if (at_us < 1)
+		at_us = 1;
+	when.it_value.tv_sec = at_us / 1000000;
+	when.it_value.tv_nsec = at_us % 1000000 * 1000;
 	if (timerfd_settime(relay->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) ==
 	    0)
 		relay->timer_us = at_us;
@@ -102,15 +103,33 @@ wb_code wb_relay_fd(wb_relay *relay, int *ret_fd, wb_error *err)
 	return WB_OK;
 }
 
-/* Empty a descriptor; true if there was something in it. */
-static bool loop_drain(int fd)
+static void loop_clear(int fd)
 {
-	char bytes[4096];
-	bool any = false;
+	uint64_t count;
 
-	while (fd >= 0 && read(fd, bytes, sizeof(bytes)) > 0)
-		any = true;
-	return any;
+	if (read(fd, &count, sizeof(count)) < 0)
+		return; /* nothing in it: that is what is wanted */
+}
+
+/* True if the store was written to. What the relay's own environment tells is
+ * seen by its transaction number; most of it is our own commits. One read: if
+ * there is more, the descriptor stays readable. */
+static bool loop_store_changed(const wb_relay *relay)
+{
+	_Alignas(struct inotify_event) char bytes[4096];
+	ssize_t len = read(relay->inotify_fd, bytes, sizeof(bytes));
+	bool changed = false;
+
+	for (ssize_t at = 0; at < len;) {
+		const struct inotify_event *event =
+			(const void *)(bytes + at);
+
+		if (event->wd == relay->store_watch ||
+		    (event->mask & IN_Q_OVERFLOW))
+			changed = true;
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+	return changed;
 }
 
 static bool loop_woken(wb_relay *relay)
@@ -123,11 +142,11 @@ static bool loop_woken(wb_relay *relay)
 		int fd = events[i].data.fd;
 
 		if (fd == relay->inotify_fd)
-			wake = loop_drain(fd) || wake;
+			wake = loop_store_changed(relay);
 		else if (fd == relay->timer_fd || fd == relay->stop_fd)
-			(void)loop_drain(fd);
+			loop_clear(fd);
 		if (fd == relay->timer_fd)
-			relay->timer_us = 0;
+			relay->timer_us = INT64_MAX;
 	}
 	return wake;
 }

@@ -178,8 +178,8 @@ const char *relay_rig_arrived_of(relay_rig *rig, const char *key)
 			continue;
 		of = wb_memory_header(m, "ce-wbposition");
 		len += (size_t)snprintf(text + len, sizeof(text) - len,
-					"%s%llu", len ? " " : "",
-					strtoull(of.ptr, NULL, 10));
+					"%s%.*s", len ? " " : "", (int)of.len,
+					of.ptr);
 	}
 	return text;
 }
