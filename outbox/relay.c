@@ -655,6 +655,7 @@ static bool relay_is_idle(const wb_relay *relay)
 	       wbi_window_durable(window) == relay->head &&
 	       wbi_relay_sent(relay) == 0 &&
 	       !relay->lanes[RELAY_DRAIN].active && relay->suspects == 0 &&
+	       !wbi_relay_hold_undecided(relay) &&
 	       !wbi_relay_release_active(relay) &&
 	       relay->unrouted_count == 0;
 }

@@ -249,6 +249,21 @@ void wbi_relay_drain_check(wb_relay *relay)
 		"relay: exchange '%s' is held no more", exchange->name);
 }
 
+bool wbi_relay_hold_undecided(const wb_relay *relay)
+{
+	for (size_t i = 0; i < relay->exchange_count; i++) {
+		const relay_exchange *exchange = &relay->exchanges[i];
+
+		if (exchange->state > RELAY_HELD)
+			return true;
+		if (exchange->state == RELAY_HELD &&
+		    (exchange->asked ||
+		     relay->now_us >= exchange->probe_at_us))
+			return true;
+	}
+	return false;
+}
+
 /* What retention may delete up to, given a cursor. */
 uint64_t wbi_relay_floor(const wb_relay *relay, uint64_t cursor)
 {

@@ -219,6 +219,8 @@ void wbi_relay_probe_answer(wb_relay *relay, const wb_broker_event *event);
 void wbi_relay_probe(wb_relay *relay);
 void wbi_relay_holds_lost(wb_relay *relay);
 void wbi_relay_drain_check(wb_relay *relay);
+/* Is a held exchange about to be asked for, found or drained? */
+bool wbi_relay_hold_undecided(const wb_relay *relay);
 uint64_t wbi_relay_floor(const wb_relay *relay, uint64_t cursor);
 
 /* relay_release.c */
