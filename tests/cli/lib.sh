@@ -5,7 +5,8 @@ set -u
 waybill=$PWD/waybill
 relay=$PWD/waybill-relay
 json_at=$PWD/tests/cli/json_at
-unset $(env | sed -n 's/^\(WAYBILL_[A-Z_]*\)=.*/\1/p') CREDENTIALS_DIRECTORY
+unset $(env | sed -n '/^WAYBILL_TEST_/d; s/^\(WAYBILL_[A-Z_]*\)=.*/\1/p') \
+	CREDENTIALS_DIRECTORY NOTIFY_SOCKET
 dir=$(mktemp -d "${TMPDIR:-/tmp}/waybill-cli.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
@@ -46,6 +47,21 @@ feed() {
 	code=$?
 	out=$(cat "$dir/out")
 	err=$(cat "$dir/err")
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds; fails after that long.
+wait_for() {
+	tries=$(($1 * 20))
+	shift
+	until "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.05
+	done
+}
+
+now_ms() {
+	echo $(($(date +%s%N) / 1000000))
 }
 
 at() { # PATH, of the JSON in $out

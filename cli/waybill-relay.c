@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill-relay, the daemon: one store, one broker, one thread, one poll on
+ * the relay's descriptor and on signals. All that matters is done by the
+ * relay (outbox/relay.c) and kept by it; killed at any point, the next one
+ * goes on where its cursor stands.
+ *
+ * Signals are blocked and read from a descriptor, so nothing is interrupted:
+ * the first one drains, the second one ends it at once.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <waybill/amqp.h>
+#include <waybill/relay.h>
+
+#include "cli/command.h"
+#include "cli/notify.h"
+#include "cli/topology.h"
+#include "lib/base/assert.h"
+#include "lib/base/backoff.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/store/store.h"
+#include "outbox/relay_report.h"
+
+enum {
+	TICK_MS = 1000,     /* look at the state at least so often */
+	DECLARE_MS = 20000, /* one attempt; below the watchdog's time */
+	URI_SHOWN = 512
+};
+
+typedef struct relay_flags {
+	bool check, until_empty;
+} relay_flags;
+
+typedef struct daemon_state {
+	cli_context *ctx;
+	const relay_flags *flags;
+	wb_store *store;
+	wb_routes *routes;
+	wb_broker *broker, *declarer;
+	cli_topology *topology;
+	wb_relay *relay;
+	int signal_fd;
+	int stops; /* signals that asked for the end */
+	wb_relay_state told;
+	int64_t alive_at_us;
+	uint64_t watchdog_us;
+	bool was_empty;
+} daemon_state;
+
+static const cli_flag relay_flag_table[] = {
+	{{.name = "check",
+	  .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(relay_flags, check),
+	  .help = "Check the configuration and end; opens no store and "
+		  "connects to nothing."},
+	 'n'},
+	{{.name = "until-empty",
+	  .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(relay_flags, until_empty),
+	  .help = "End when every event is delivered, parked or held; the "
+		  "exit status tells."},
+	 0},
+};
+
+static int64_t mono_us(void)
+{
+	const wb_clock *clock = wb_system_clock();
+
+	return clock->mono_us(clock->ctx);
+}
+
+/* ---- signals and the service manager ----------------------------------- */
+
+static int signals_open(daemon_state *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return cli_fail(d->ctx, CLI_FAILED, "sigprocmask: %s",
+				strerror(errno));
+	d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (d->signal_fd < 0)
+		return cli_fail(d->ctx, CLI_FAILED, "signalfd: %s",
+				strerror(errno));
+	return CLI_OK;
+}
+
+static void signals_take(daemon_state *d)
+{
+	struct signalfd_siginfo info;
+
+	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		d->stops++;
+		if (d->stops == 1)
+			cli_notify_stopping();
+		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s",
+			strsignal((int)info.ssi_signo),
+			d->stops == 1 ? "draining, a second one ends at once"
+				      : "ending at once");
+		if (d->relay)
+			wb_relay_stop(d->relay);
+	}
+}
+
+static void alive(daemon_state *d)
+{
+	int64_t now = mono_us();
+
+	if (d->watchdog_us == 0 || now < d->alive_at_us)
+		return;
+	cli_notify_alive();
+	d->alive_at_us = now + (int64_t)d->watchdog_us;
+}
+
+/* ---- topology ---------------------------------------------------------- */
+
+static void log_refusals(daemon_state *d)
+{
+	for (size_t i = 0; i < cli_topology_count(d->topology); i++) {
+		const cli_topology_row *row = cli_topology_at(d->topology, i);
+
+		if (row->asked && !row->ok)
+			wbi_log(&d->ctx->log, WB_LOG_ERROR, "%s %s%s%s: %s",
+				row->kind, row->name,
+				row->detail[0] ? ", " : "", row->detail,
+				row->problem.text);
+	}
+}
+
+/* Wait, but not past a signal. */
+static void nap(daemon_state *d, int64_t us)
+{
+	struct pollfd fd = {.fd = d->signal_fd, .events = POLLIN};
+	int64_t until = mono_us() + us;
+
+	while (d->stops == 0 && mono_us() < until) {
+		int64_t ms = (until - mono_us()) / 1000 + 1;
+
+		poll(&fd, 1, ms < TICK_MS ? (int)ms : TICK_MS);
+		signals_take(d);
+		alive(d);
+	}
+}
+
+/*
+ * Until the broker has answered. What it refuses is said, loudly, and the
+ * relay starts all the same: events for an exchange that is missing are held,
+ * others must not wait for a queue's wrong argument.
+ */
+static void declare(daemon_state *d)
+{
+	const wbi_config *config = &d->ctx->config;
+	wbi_backoff backoff = {(uint32_t)config->backoff_min_ms,
+			       (uint32_t)config->backoff_max_ms, 0};
+	size_t refused;
+
+	while (config->declare != WB_DECLARE_NEVER && d->stops == 0) {
+		wb_error err = WB_ERROR_INIT;
+
+		cli_notify_status("declaring exchanges and queues");
+		alive(d);
+		if (cli_topology_apply(d->topology, d->declarer, DECLARE_MS,
+				       d->signal_fd, &refused, &err) == WB_OK) {
+			if (refused > 0)
+				log_refusals(d);
+			return;
+		}
+		signals_take(d);
+		if (d->stops > 0)
+			return;
+		wbi_log(&d->ctx->log, WB_LOG_WARN,
+			"cannot declare exchanges and queues yet: %s",
+			err.text);
+		cli_notify_status("no broker yet: trying again");
+		nap(d, wbi_backoff_next_us(&backoff, wb_system_random()));
+	}
+}
+
+/* ---- the loop ---------------------------------------------------------- */
+
+static void tell_state(daemon_state *d, const wb_relay_stat *stat)
+{
+	char status[160];
+
+	if (stat->state == d->told)
+		return;
+	d->told = stat->state;
+	snprintf(status, sizeof(status), "%s, cursor %" PRIu64 " of %" PRIu64,
+		 wbi_relay_state_name(stat->state), stat->cursor, stat->head);
+	cli_notify_status(status);
+}
+
+static wb_code loop(daemon_state *d, wb_error *err)
+{
+	struct pollfd fds[2] = {{.events = POLLIN},
+				{.fd = d->signal_fd, .events = POLLIN}};
+	int wait = TICK_MS;
+	wb_relay_stat stat;
+	wb_code rc;
+
+	if (d->watchdog_us > 0 && d->watchdog_us / 1000 < TICK_MS)
+		wait = (int)(d->watchdog_us / 1000) + 1;
+	rc = wb_relay_fd(d->relay, &fds[0].fd, err);
+	while (rc == WB_OK) {
+		signals_take(d);
+		rc = wb_relay_dispatch(d->relay, err);
+		if (rc != WB_OK)
+			break;
+		alive(d);
+		stat = wb_relay_get_stat(d->relay);
+		tell_state(d, &stat);
+		if (stat.state == WB_RELAY_STOPPED)
+			break;
+		if (d->flags->until_empty && stat.idle && d->stops == 0 &&
+		    !d->was_empty) {
+			d->was_empty = true;
+			wb_relay_stop(d->relay);
+			continue;
+		}
+		if (poll(fds, 2, wait) < 0 && errno != EINTR)
+			return wbi_fail_errno(err, errno, __func__, "poll");
+	}
+	return rc;
+}
+
+/* ---- opening and closing ----------------------------------------------- */
+
+static wb_relay_options options_of(const daemon_state *d)
+{
+	const wbi_config *config = &d->ctx->config;
+	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
+
+	options.routes = d->routes;
+	options.window = (uint32_t)config->window;
+	options.commit_ms = (uint32_t)config->commit_ms;
+	options.batch_bytes = (uint32_t)config->batch_bytes;
+	options.poll_ms = (uint32_t)config->poll_ms;
+	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;
+	options.backoff_max_ms = (uint32_t)config->backoff_max_ms;
+	options.confirm_timeout_ms = (uint32_t)config->confirm_timeout_ms;
+	options.probe_ms = (uint32_t)config->probe_ms;
+	options.drain_ms = (uint32_t)config->drain_ms;
+	options.parked_max_bytes = config->parked_max_bytes;
+	options.limits.body_bytes = config->body_max_bytes;
+	options.limits.header_count = config->headers_max;
+	options.limits.header_bytes = config->header_bytes_max;
+	options.log = &d->ctx->log;
+	return options;
+}
+
+/* What can be checked without a store or a broker. */
+static int open_config(daemon_state *d)
+{
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	code = cli_open_routes(d->ctx, &d->routes);
+	if (code == CLI_OK)
+		code = cli_open_broker(d->ctx, &d->broker);
+	if (code == CLI_OK)
+		code = cli_open_broker(d->ctx, &d->declarer);
+	if (code != CLI_OK)
+		return code;
+	if (cli_topology_new(&d->ctx->config, &d->topology, &err) != WB_OK)
+		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
+	return CLI_OK;
+}
+
+static int open_rest(daemon_state *d)
+{
+	wb_relay_options options = options_of(d);
+	char uri[URI_SHOWN];
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	code = signals_open(d);
+	if (code == CLI_OK)
+		code = cli_open_store(d->ctx, &d->store);
+	if (code != CLI_OK)
+		return code;
+	if (wb_relay_open(d->store, d->broker, &options, &d->relay, &err) !=
+	    WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	wbi_log(&d->ctx->log, WB_LOG_INFO, "waybill-relay %s: store %s to %s",
+		wb_version(), d->ctx->config.store,
+		wb_amqp_redact(d->ctx->config.amqp, uri, sizeof(uri)));
+	d->watchdog_us = cli_notify_watchdog_us();
+	cli_notify_ready();
+	return CLI_OK;
+}
+
+static void close_all(daemon_state *d)
+{
+	wb_relay_close(d->relay);
+	cli_topology_free(d->topology);
+	wb_broker_free(d->declarer);
+	wb_broker_free(d->broker);
+	wb_store_close(d->store);
+	wb_routes_free(d->routes);
+	if (d->signal_fd >= 0)
+		close(d->signal_fd);
+}
+
+/* With --until-empty: is anything set aside? */
+static int left_over(daemon_state *d)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(d->store);
+	uint64_t bytes, parked = 0, held = 0;
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn;
+	wb_code rc;
+
+	if (!d->was_empty)
+		return cli_fail(d->ctx, CLI_NOT_ALL,
+				"stopped before all was delivered");
+	rc = wbi_txn_begin(wbi_store_relay_env(d->store), false, &txn, &err);
+	if (rc != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	rc = wbi_table_size(txn, tables->parked, &bytes, &parked, &err);
+	if (rc == WB_OK)
+		rc = wbi_table_size(txn, tables->held, &bytes, &held, &err);
+	wbi_txn_abort(txn);
+	if (rc != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	if (parked == 0 && held == 0)
+		return CLI_OK;
+	return cli_fail(d->ctx, CLI_NOT_ALL,
+			"%" PRIu64 " events are parked, %" PRIu64
+			" exchanges are missing: waybill outbox stat",
+			parked, held);
+}
+
+static int relay_run(cli_context *ctx)
+{
+	daemon_state d = {.ctx = ctx,
+			  .flags = ctx->options,
+			  .signal_fd = -1,
+			  .told = WB_RELAY_FAILED};
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	code = open_config(&d);
+	if (code == CLI_OK && d.flags->check) {
+		printf("the configuration is sound\n");
+		close_all(&d);
+		return CLI_OK;
+	}
+	if (code == CLI_OK)
+		code = open_rest(&d);
+	if (code == CLI_OK) {
+		declare(&d);
+		if (loop(&d, &err) != WB_OK)
+			code = cli_fail_error(ctx, &err);
+		else if (d.flags->until_empty)
+			code = left_over(&d);
+	}
+	close_all(&d);
+	return code;
+}
+
+static const cli_command relay_command = {
+	.name = "",
+	.args = "",
+	.summary = "Carry a store's committed events to RabbitMQ",
+	.help = "Sends each event of the outbox, in order per key, and knows "
+		"of each that the broker\nhas taken and routed it. What cannot "
+		"be routed or encoded is parked with the reason\n(waybill "
+		"outbox ls --state parked), what goes to a missing exchange is "
+		"held; nothing is\nlost or skipped. It declares the topology "
+		"first, unless --declare never.\n\n"
+		"SIGTERM or SIGINT: sends nothing new, waits for confirms for "
+		"drain_ms at most, ends.\nA second one: ends at once. What was "
+		"not confirmed is sent again at the next start.\n\n"
+		"With --until-empty the exit status is 0 if all is delivered, "
+		"3 if events are parked or\nheld, or if it was stopped "
+		"before.\n\n"
+		"Put the password into WAYBILL_AMQP_PASSWORD, "
+		"--amqp-password-file or the systemd\ncredential "
+		"amqp-password. One in the URI works; it is overwritten in the "
+		"process list\nas soon as it is read.\n\n"
+		"  waybill-relay --store /var/lib/shop/store --amqp "
+		"amqps://shop@rabbit.example\n"
+		"  waybill-relay --config /etc/waybill/shop.yaml --check\n",
+	.groups = WBI_GROUP_ALL,
+	.flags = relay_flag_table,
+	.flag_count = WBI_COUNT(relay_flag_table),
+	.options_size = sizeof(relay_flags),
+	.needs_store = true,
+	.run = relay_run,
+};
+
+int main(int argc, char **argv)
+{
+	cli_context ctx = {.program = "waybill-relay",
+			   .command = &relay_command};
+	bool done;
+	int code;
+
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		printf("waybill-relay %s\n", wb_version());
+		return CLI_OK;
+	}
+	code = cli_parse(&ctx, argc, argv, &done);
+	if (code == CLI_OK && !done)
+		code = ctx.command->run(&ctx);
+	cli_context_fini(&ctx);
+	return code;
+}
