@@ -74,7 +74,7 @@ stage_check() {
 }
 
 stage_faults() {
-	cd "$wb_build/gcc" && with_broker make faults-short
+	make -C "$wb_build/gcc" faults-short
 }
 
 stage_sim() {

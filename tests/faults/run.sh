@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The faults: kills at every call, then what brokers and disks do. Each part has
+# a private broker of its own. Run in the build tree by `make faults-short` and
+# `make faults`; the last line says how it went, and so does the exit code.
+set -u
+
+node=${srcdir:-$(dirname "$0")/../..}/tests/support/rabbitmq-node
+case ${1-} in
+short) kills=100 life=400 ;;
+long) kills=2000 life=3600 ;;
+*)
+	echo "Usage: run.sh short|long" >&2
+	exit 2
+	;;
+esac
+passed=0
+failed=0
+
+# part COMMAND...: its cmocka tests count, or it counts as one; a program that
+# failed without a failed test is one more failure.
+part() {
+	local out p f status
+	out=$(mktemp) || exit 1
+	echo "== $* =="
+	timeout "$life" "$node" run --life "$life" - -- "$@" 2>&1 | tee "$out"
+	status=${PIPESTATUS[0]}
+	p=$(grep -c '^\[       OK \]' "$out")
+	f=$(grep -cE '^\[  (FAILED|SKIPPED) *\] [a-z]' "$out")
+	grep -q '^\[=' "$out" || p=$((status == 0))
+	[ "$status" = 0 ] || [ "$f" -gt 0 ] || f=1
+	passed=$((passed + p))
+	failed=$((failed + f))
+	rm -f "$out"
+}
+
+part tests/crash/crash "$kills"
+
+echo "faults: $passed passed, $failed failed"
+[ "$failed" = 0 ]
