@@ -5,7 +5,7 @@
  * leaves a "NAME.part-XXXXXX" to delete. The source is only read.
  *
  * The store is copied before the relay's state. So the relay may know of
- * events that the copied journal does not have; a restore forgets them. The
+ * events that the copied journal does not have, and is made to forget them. The
  * other way round, every event settled in between would be sent again.
  */
 #include <errno.h>
@@ -159,6 +159,14 @@ static wb_code backup_publish(backup *b, const char *to, wb_error *err)
 	return wbi_place_sync_parent(to, err);
 }
 
+/* A copy must not bring along the locks of its making. */
+static void backup_drop_locks(backup *b)
+{
+	backup_unlink(b->part, "lock.mdb");
+	backup_unlink(b->relay, "lock.mdb");
+	backup_unlink(b->relay, "open.lock");
+}
+
 wb_code wbi_store_backup(const char *dir, const char *to,
 			 const wbi_check_report *report, wb_error *err)
 {
@@ -171,17 +179,13 @@ wb_code wbi_store_backup(const char *dir, const char *to,
 	if (code == WB_OK)
 		code = backup_copy(&b, dir, err);
 	if (code == WB_OK)
+		code = wbi_restore_rewrite(b.part, false, err);
+	if (code == WB_OK)
+		backup_drop_locks(&b);
+	if (code == WB_OK)
 		code = backup_publish(&b, to, err);
 	backup_remove_part(&b);
 	return code;
-}
-
-/* A store of its own must not bring the copy's locks along. */
-static void backup_drop_locks(backup *b)
-{
-	backup_unlink(b->part, "lock.mdb");
-	backup_unlink(b->relay, "lock.mdb");
-	backup_unlink(b->relay, "open.lock");
 }
 
 wb_code wbi_store_restore(const char *from, const char *to,
@@ -201,7 +205,7 @@ wb_code wbi_store_restore(const char *from, const char *to,
 	if (code == WB_OK)
 		code = backup_copy(&b, from, err);
 	if (code == WB_OK)
-		code = wbi_restore_rewrite(b.part, err);
+		code = wbi_restore_rewrite(b.part, true, err);
 	if (code == WB_OK)
 		backup_drop_locks(&b);
 	if (code == WB_OK)

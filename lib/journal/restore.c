@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The second half of a restore: the copy becomes a store of its own. Positions
+ * The second half of a backup and of a restore. A backup's relay state is
+ * younger than its journal: what it knows of positions past the copied head is
+ * forgotten, so that the copy is sound. A restore makes a store of its own. Positions
  * behind its head were perhaps used in the old life, so its journals get new
  * origins, and nothing that the relay knew of such positions may stay: the
  * transactions that made those events are not in the copy.
@@ -25,6 +27,7 @@ typedef struct restore {
 	MDB_txn *txn;        /* reads the journals */
 	MDB_txn *relay_txn;  /* writes the relay's state */
 	uint64_t head;
+	bool new_origin;
 } restore;
 
 /* The id of the event at the cursor, if the journal still has it. */
@@ -222,7 +225,7 @@ static wb_code restore_relay(restore *r, wb_error *err)
 		code = restore_parked(r, err);
 	if (code == WB_OK)
 		code = restore_held(r, err);
-	if (code == WB_OK)
+	if (code == WB_OK && r->new_origin)
 		code = restore_audit(r, outbox.origin, err);
 	if (code == WB_OK)
 		code = wbi_txn_commit(r->relay_txn, err);
@@ -247,20 +250,22 @@ static wb_code restore_meta(restore *r, wb_error *err)
 	return code;
 }
 
-wb_code wbi_restore_rewrite(const char *dir, wb_error *err)
+wb_code wbi_restore_rewrite(const char *dir, bool new_origin, wb_error *err)
 {
-	restore r = {0};
+	restore r = {.new_origin = new_origin};
 	wb_code code = wb_store_open(dir, NULL, &r.store, err);
 
 	if (code != WB_OK)
 		return code;
 	r.info = *wbi_store_get_info(r.store);
-	wb_uuid7(wbi_store_clock(r.store), wbi_store_random(r.store),
-		 r.info.outbox_origin);
-	wb_uuid7(wbi_store_clock(r.store), wbi_store_random(r.store),
-		 r.info.inbox_origin);
+	if (new_origin) {
+		wb_uuid7(wbi_store_clock(r.store), wbi_store_random(r.store),
+			 r.info.outbox_origin);
+		wb_uuid7(wbi_store_clock(r.store), wbi_store_random(r.store),
+			 r.info.inbox_origin);
+	}
 	code = restore_relay(&r, err);
-	if (code == WB_OK)
+	if (code == WB_OK && new_origin)
 		code = restore_meta(&r, err);
 	wb_store_close(r.store);
 	return code;

@@ -6,10 +6,11 @@
 #include <waybill/base.h>
 
 /*
- * Give the copy in `dir` new origins, bring the relay's state back to what its
- * journal holds: the cursor not past the head, no parked event and no held
- * position from beyond it. In place: for a copy that nobody uses yet.
+ * Bring the relay's state in the copy `dir` back to what its journal holds: the
+ * cursor not past the head, no parked event and no held position from beyond
+ * it; and with `new_origin` give its journals new origins. In place: for a
+ * copy that nobody uses yet.
  */
-wb_code wbi_restore_rewrite(const char *dir, wb_error *err);
+wb_code wbi_restore_rewrite(const char *dir, bool new_origin, wb_error *err);
 
 #endif

@@ -3,11 +3,8 @@
 #include "tests/support/place.h"
 #include "tests/support/testing.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +12,7 @@
 #include "lib/base/assert.h"
 #include "lib/journal/maintain.h"
 #include "lib/journal/parked.h"
+#include "lib/journal/restore.h"
 
 typedef struct findings {
 	uint64_t count;
@@ -212,6 +210,156 @@ static void yesterdays_copy_goes_on(void **state)
 	assert_sound(back);
 }
 
+static void a_missing_record_is_found_with_both_sides(void **state)
+{
+	test_place *place = *state;
+	wbi_journal outbox;
+	MDB_txn *txn = NULL;
+	wb_error err = WB_ERROR_INIT;
+	wb_store *store;
+
+	make_filled(place->store, 100);
+	store = test_store_open(place->store);
+	outbox = wbi_journal_of(store, WBI_OUTBOX);
+	assert_ok(wb_store_begin(store, &txn, &err), err);
+	assert_ok(wbi_del_at(txn, outbox.table, 50, &err), err);
+	assert_ok(wb_store_commit(store, txn, &err), err);
+	wb_store_close(store);
+	assert_found(place->store, "position 49 is followed by 51");
+}
+
+static void files_that_are_cut_off_or_foreign_are_found(void **state)
+{
+	test_place *place = *state;
+	const char *data = test_path(place->store, "data.mdb");
+	const char *keep = test_path(place->dir, "keep");
+	wbi_check_result result;
+	findings found;
+	long size;
+	FILE *file;
+
+	make_filled(place->store, 500);
+	test_copy_file(data, keep);
+	size = test_file_size(data);
+	for (long cut = 1; cut < size; cut = cut * 3 + 4096) {
+		assert_int_equal(truncate(data, size - cut), 0);
+		assert_int_equal(check(place->store, &found, &result),
+				 WB_ECORRUPT);
+		assert_string_equal(found.file, "data.mdb");
+		test_copy_file(keep, data);
+	}
+	assert_sound(place->store);
+	file = fopen(data, "w");
+	assert_non_null(file);
+	for (int i = 0; i < 1000; i++)
+		fputs("hello, this is no store ", file);
+	fclose(file);
+	assert_found(place->store, "not an LMDB file");
+	assert_int_equal(unlink(data), 0);
+	assert_int_equal(check(place->store, &found, NULL), WB_ENOTFOUND);
+}
+
+static void a_cursor_that_does_not_fit_is_found(void **state)
+{
+	test_place *place = *state;
+	wb_store *store;
+
+	make_filled(place->store, 10);
+	store = test_store_open(place->store);
+	test_set_cursor(store, 5, 5); /* names some other event */
+	wb_store_close(store);
+	assert_found(place->store, "different histories");
+	store = test_store_open(place->store);
+	test_set_cursor(store, 11, 5);
+	wb_store_close(store);
+	assert_found(place->store, "past the journal's head 10");
+}
+
+static void a_backup_is_whole_while_another_process_writes(void **state)
+{
+	test_place *place = *state;
+	const char *copy = test_path(place->dir, "copy");
+	wb_error err = WB_ERROR_INIT;
+	uint64_t first, head;
+	wb_store *store;
+	int status;
+	pid_t pid;
+
+	make_filled(place->store, 1000);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(30);
+		store = test_store_open(place->store);
+		for (unsigned i = 0;; i++)
+			test_append(store, 1001 + i * 5, 5);
+	}
+	for (int i = 0; i < 5; i++) {
+		usleep(20000);
+		assert_ok(wbi_store_backup(place->store, copy, NULL, &err),
+			  err);
+		assert_sound(copy);
+		assert_sound(place->store);
+		store = test_store_open(copy);
+		test_range(store, &first, &head);
+		assert_int_equal(head % 5, 0); /* whole transactions only */
+		assert_int_equal(test_read_all(store, 1), head);
+		wb_store_close(store);
+		test_remove_tree(copy);
+	}
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_sound(place->store);
+}
+
+/* The relay's state of today beside the journal of yesterday: what a backup
+ * of a busy store can look like at its worst. */
+static void a_restore_forgets_what_the_copy_does_not_have(void **state)
+{
+	test_place *place = *state;
+	const char *old = test_path(place->dir, "old");
+	const char *back = test_path(place->dir, "back");
+	const wbi_relay_tables *tables;
+	wb_error err = WB_ERROR_INIT;
+	wbi_relay_cursor cursor;
+	wbi_parked_key key;
+	wbi_parked parked;
+	MDB_txn *txn = NULL;
+	wb_store *store;
+
+	make_filled(place->store, 50);
+	assert_ok(wbi_store_backup(place->store, old, NULL, &err), err);
+	store = test_store_open(place->store);
+	test_append(store, 51, 50);
+	set_true_cursor(store, 90, 0);
+	fill_relay(store, 80);
+	wb_store_close(store);
+	test_copy_file(test_path(place->store, "relay/data.mdb"),
+		       test_path(old, "relay/data.mdb"));
+	assert_found(old, "past the journal's head 50");
+	/* This is what a backup does behind its copying. */
+	assert_ok(wbi_restore_rewrite(old, false, &err), err);
+	assert_sound(old);
+	assert_ok(wbi_store_restore(old, back, NULL, &err), err);
+	store = test_store_open(back);
+	tables = wbi_store_relay_tables(store);
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), false, &txn, &err),
+		  err);
+	assert_ok(wbi_relay_cursor_read(store, txn, &cursor, &err), err);
+	assert_int_equal(cursor.position, 50);
+	assert_ok(wbi_parked_get(txn, tables->parked, S("k"), 2, &parked,
+				 &err),
+		  err);
+	assert_int_equal(wbi_parked_get(txn, tables->parked, S("k"), 80,
+					&parked, &err),
+			 WB_ENOTFOUND);
+	assert_int_equal(wbi_parked_key_get(txn, tables->keys, S("k"), &key,
+					    &err),
+			 WB_ENOTFOUND);
+	wbi_txn_abort(txn);
+	wb_store_close(store);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -221,8 +369,12 @@ int main(void)
 		T(a_sound_store_has_no_findings),
 		T(a_check_writes_nothing_and_runs_beside_the_service),
 		T(yesterdays_copy_goes_on),
+		T(a_missing_record_is_found_with_both_sides),
+		T(files_that_are_cut_off_or_foreign_are_found),
+		T(a_cursor_that_does_not_fit_is_found),
+		T(a_backup_is_whole_while_another_process_writes),
+		T(a_restore_forgets_what_the_copy_does_not_have),
 	};
 
-	(void)assert_found;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
