@@ -547,6 +547,31 @@ static void a_client_certificate_is_shown(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/key.pem"));
 }
 
+/* The peer wants a certificate, gets none and hangs up; SIGPIPE would end the
+ * test. */
+static void a_broken_tls_connection_raises_no_signal(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	wbi_transport t = make(lookup_localhost, NULL);
+	wbi_amqp_host host = tls_host("broker.example");
+	int listener = listen_on("127.0.0.1", &host.port);
+	tls_peer *peer = tls_peer_start(listener, &good, &ca);
+	wb_code code;
+	size_t len;
+
+	(void)state;
+	assert_ok(open_within(t, &host, 5000, &err), err);
+	tls_peer_join(peer);
+	/* The first may succeed, the second meet a reset. */
+	for (int i = 0; i < 4; i++) {
+		code = t.ops->write(t.self, (void *)"x", 1, &len, NULL);
+		usleep(1000);
+	}
+	assert_string_equal(wb_code_name(code), "WB_ECLOSED");
+	t.ops->free(t.self);
+	close(listener);
+}
+
 static void a_peer_without_tls_is_told_apart(void **state)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -593,6 +618,7 @@ int main(void)
 		cmocka_unit_test(bad_certificates_are_refused_with_the_cure),
 		cmocka_unit_test(no_verification_is_a_warning_on_each_connect),
 		cmocka_unit_test(a_client_certificate_is_shown),
+		cmocka_unit_test(a_broken_tls_connection_raises_no_signal),
 		cmocka_unit_test(a_peer_without_tls_is_told_apart),
 	};
 
