@@ -17,15 +17,16 @@ enum { LIFE_KEYS = 6, LIFE_BATCH_MAX = 4, LIFE_PARKED_MAX = 256 };
 typedef struct life_event {
 	char id[32], key[16];
 	uint64_t position;
+	bool accepted; /* it may end unrouted, and then is counted */
 } life_event;
 
 static bool life_append_one(sim_world *w, MDB_txn *txn, life_event *e)
 {
 	static const char *const types[] = {"order.placed", "order.paid",
-					    "stock.moved"};
+					    "stock.moved", SIM_ACCEPTED_TYPE};
 	static const char data[300];
 	uint64_t key = seeded_random_below(&w->random, LIFE_KEYS + 1);
-	size_t type = seeded_random_below(&w->random, 3);
+	size_t type = seeded_random_below(&w->random, 4);
 	wb_event event = {
 		.type = wb_str_from(types[type]),
 		.data = wb_str_n(data, seeded_random_below(&w->random, 300)),
@@ -34,13 +35,28 @@ static bool life_append_one(sim_world *w, MDB_txn *txn, life_event *e)
 	snprintf(e->id, sizeof(e->id), "e%llu",
 		 (unsigned long long)++w->next_event);
 	/* A key stays with one exchange: while an exchange is held, a key's
-	 * events for another one go on. */
+	 * events for another one go on. And what may end unrouted has none: a
+	 * repeat of it after a crash may be routed, for the first time. */
+	e->accepted = type == 3;
+	if (e->accepted)
+		key = 0;
 	snprintf(e->key, sizeof(e->key), key ? "%c%d" : "", types[type][0],
 		 (int)key);
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
 	return wb_outbox_append(w->outbox, txn, &event, &e->position,
 				&w->err) == WB_OK;
+}
+
+static bool life_note(sim_world *w, const life_event *e, bool aborted)
+{
+	checker_fate fate = aborted       ? CHECKER_ABORTED
+			    : e->accepted ? CHECKER_UNKNOWN
+					  : CHECKER_COMMITTED;
+
+	w->accepted += e->accepted && !aborted;
+	return checker_appended(w->checker, wb_str_from(e->id),
+				wb_str_from(e->key), e->position, fate);
 }
 
 static void life_append(sim_world *w)
@@ -62,10 +78,7 @@ static void life_append(sim_world *w)
 	else
 		ok = wb_store_commit(w->store, txn, &w->err) == WB_OK;
 	for (size_t i = 0; ok && i < count; i++)
-		ok = checker_appended(
-			w->checker, wb_str_from(events[i].id),
-			wb_str_from(events[i].key), events[i].position,
-			abort ? CHECKER_ABORTED : CHECKER_COMMITTED);
+		ok = life_note(w, &events[i], abort);
 	if (!ok)
 		sim_fail(w, "append: %s", w->err.text);
 }
@@ -312,12 +325,60 @@ static uint64_t life_repeats_max(const sim_world *w)
 	return losses * w->options.window + stat.nacked + stat.stragglers;
 }
 
+static uint64_t life_unrouted(sim_world *w)
+{
+	const wbi_relay_tables *tables = wbi_store_relay_tables(w->store);
+	uint64_t count = 0;
+	MDB_txn *txn;
+	wb_code code;
+
+	if (mdb_txn_begin(wbi_store_relay_env(w->store), NULL, MDB_RDONLY,
+			  &txn) != 0) {
+		sim_fail(w, "cannot read the relay's environment");
+		return 0;
+	}
+	code = wbi_count_get(txn, tables->status,
+			     wb_str_from("unrouted/" SIM_ACCEPTED_TYPE), &count,
+			     &w->err);
+	mdb_txn_abort(txn);
+	if (code != WB_OK)
+		sim_fail(w, "unrouted: %s", w->err.text);
+	return count;
+}
+
+/* Those that may end unrouted have all arrived, but for as many as were
+ * counted. One that was counted may have arrived too: a copy of it, sent on a
+ * connection that was lost, was routed. */
+static void life_judge_accepted(sim_world *w)
+{
+	uint64_t arrived;
+	const wb_message *m;
+	checker *seen = checker_new();
+	checker_counts n = {0};
+
+	for (uint64_t i = 0; (m = wb_memory_arrival(w->memory, "all", i)); i++)
+		if (wb_str_eq(m->type, wb_str_from(SIM_ACCEPTED_TYPE)) &&
+		    (!seen || !checker_arrived(seen, m->message_id)))
+			sim_fail(w, "out of memory");
+	if (seen)
+		n = checker_count(seen);
+	arrived = n.phantom; /* distinct ids: nothing was appended to it */
+	checker_free(seen);
+	w->tally.unrouted = life_unrouted(w);
+	if (arrived + w->tally.unrouted < w->accepted)
+		sim_fail(w, "%llu of %llu arrived, %llu counted as unrouted",
+			 (unsigned long long)arrived,
+			 (unsigned long long)w->accepted,
+			 (unsigned long long)w->tally.unrouted);
+}
+
 static void life_judge(sim_world *w)
 {
 	wb_memory_stat stat = wb_memory_get_stat(w->memory);
 	checker_counts *n = &w->tally.counts;
 
 	life_read_queue(w);
+	life_judge_accepted(w);
 	*n = checker_count(w->checker);
 	w->tally.downs = stat.downs;
 	w->tally.channel_closes = stat.channel_closes;

@@ -95,6 +95,7 @@ static void main_add(sim_tally *sum, const sim_tally *one)
 	sum->nacks += one->nacks;
 	sum->returns += one->returns;
 	sum->blocks += one->blocks;
+	sum->unrouted += one->unrouted;
 	sum->counts.attempted += one->counts.attempted;
 	sum->counts.committed += one->counts.committed;
 	sum->counts.delivered += one->counts.delivered;
@@ -135,10 +136,10 @@ static void main_report(const sim_tally *t)
 	printf("seeds=%" PRIu64 " turns=%" PRIu64 " deaths=%" PRIu64
 	       " restarts=%" PRIu64 " takeovers=%" PRIu64 " retries=%" PRIu64
 	       " downs=%" PRIu64 " channel-closes=%" PRIu64 " nacks=%" PRIu64
-	       " returns=%" PRIu64 " blocks=%" PRIu64 "\n",
+	       " returns=%" PRIu64 " blocks=%" PRIu64 " unrouted=%" PRIu64 "\n",
 	       t->seeds, t->turns, t->deaths, t->restarts, t->takeovers,
 	       t->retries, t->downs, t->channel_closes, t->nacks, t->returns,
-	       t->blocks);
+	       t->blocks, t->unrouted);
 	checker_print(&t->counts, stdout);
 }
 

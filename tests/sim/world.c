@@ -208,6 +208,7 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 {
 	static const wb_route routes[] = {
 		{.type = "order.#", .exchange = "orders"},
+		{.type = SIM_ACCEPTED_TYPE, .unroutable = WB_UNROUTABLE_ACCEPT},
 	};
 
 	memset(w, 0, sizeof(*w));
@@ -224,7 +225,7 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 		w->dir[0] = '\0';
 		return false;
 	}
-	if (wb_routes_new(routes, 1, &w->routes, &w->err) != WB_OK)
+	if (wb_routes_new(routes, 2, &w->routes, &w->err) != WB_OK)
 		sim_fail(w, "routes: %s", w->err.text);
 	world_open_store(w, true);
 	world_make_broker(w);

@@ -22,6 +22,9 @@
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
 
+/* Events of this type are accepted where they are not routed. */
+#define SIM_ACCEPTED_TYPE "audit.noted"
+
 enum { SIM_RELAYS = 2, SIM_TROUBLE_TURNS = 400, SIM_CALM_TURNS = 100000 };
 
 typedef struct sim_relay {
@@ -32,7 +35,7 @@ typedef struct sim_relay {
 /* What happened, summed up over seeds for the report. */
 typedef struct sim_tally {
 	uint64_t seeds, turns, deaths, restarts, takeovers, retries;
-	uint64_t downs, channel_closes, nacks, returns, blocks;
+	uint64_t downs, channel_closes, nacks, returns, blocks, unrouted;
 	checker_counts counts;
 } sim_tally;
 
@@ -54,7 +57,8 @@ typedef struct sim_world {
 	bool calm;
 	checker *checker;
 	uint64_t next_event;
-	uint64_t digest; /* of all arrivals, in order */
+	uint64_t accepted; /* committed events of SIM_ACCEPTED_TYPE */
+	uint64_t digest;   /* of all arrivals, in order */
 	sim_tally tally;
 	wb_error err;
 	bool failed;
