@@ -11,9 +11,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
+
+enum { TABLE_DISK_FULL = 1 << 20 /* less than this is left */ };
 
 /* MDB_INTEGERKEY takes keys of size_t: positions are 64 bits everywhere. */
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "64-bit platforms only");
@@ -155,9 +158,29 @@ wb_code wbi_txn_begin(MDB_env *env, bool write, MDB_txn **ret, wb_error *err)
 			     write ? "write" : "read");
 }
 
+/*
+ * LMDB 0.9.24 calls a short write EIO, and a short write is what the last free
+ * blocks of a disk give. So look whether it is full. (Where the meta page could
+ * not be written either, the next transaction says MDB_PANIC.)
+ */
+static int table_commit_error(MDB_env *env, int rc)
+{
+	struct statvfs fs;
+	mdb_filehandle_t fd;
+
+	if (rc != EIO || mdb_env_get_fd(env, &fd) != MDB_SUCCESS ||
+	    fstatvfs(fd, &fs))
+		return rc;
+	return (uint64_t)fs.f_bavail * fs.f_frsize < TABLE_DISK_FULL ? ENOSPC
+								     : rc;
+}
+
 wb_code wbi_txn_commit(MDB_txn *txn, wb_error *err)
 {
-	return wbi_lmdb_fail(err, mdb_txn_commit(txn), __func__, "commit");
+	MDB_env *env = mdb_txn_env(txn);
+	int rc = table_commit_error(env, mdb_txn_commit(txn));
+
+	return wbi_lmdb_fail(err, rc, __func__, "commit");
 }
 
 void wbi_txn_abort(MDB_txn *txn)
