@@ -138,7 +138,7 @@ static void world_choose_broker(sim_world *w)
 
 	s.confirm_max_us = (uint32_t)seeded_random_below(&w->random, 20000);
 	s.confirm_order = (wb_memory_order)seeded_random_below(&w->random, 3);
-	s.heartbeat_ms = 2000;
+	s.heartbeat_ms = 50 + (uint32_t)seeded_random_below(&w->random, 1000);
 	s.unsettled_max = seeded_random_chance(&w->random, 200) ? 5 : 0;
 	chaos.nack = world_some(w, 80);
 	chaos.return_ = world_some(w, 20);
