@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The command without a broker: each verb, its JSON, its refusals.
-. "$(cd "$(dirname "$0")" && pwd)/lib.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
 
 # ---- help and usage --------------------------------------------------------
 run "$waybill"
@@ -41,6 +42,21 @@ has "an argument too many is named" "unexpected argument 'extra'" "$err"
 run "$waybill" setup --ampq=amqp://u:geheim@h/
 is "a password in a mistyped flag is not shown" 0 \
 	$(grep -c geheim "$dir/err")
+
+# ---- manuals ---------------------------------------------------------------
+if command -v mandoc >"$dir/out"; then
+	for page in waybill.1 waybill-relay.8 waybill.conf.5; do
+		is "mandoc has no complaint about $page" "" \
+			"$(mandoc -Tlint "$here/../../man/$page" |
+				grep -v 'referenced manual not found')"
+	done
+fi
+for command in init append "outbox stat" "outbox ls" "outbox show" \
+	"outbox tail" "outbox retry" "outbox discard" setup fsck backup restore
+do
+	is "the manual has $command" 1 \
+		"$(grep -c "^\.It Cm $command" "$here/../../man/waybill.1")"
+done
 
 # ---- init ------------------------------------------------------------------
 export WAYBILL_STORE="$dir/s"

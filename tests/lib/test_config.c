@@ -335,6 +335,74 @@ static void a_file_that_cannot_be_read_is_named(void **state)
 	wbi_config_fini(&config);
 }
 
+/* What stands in the manual from `.It Cm name` to the next item; `after` is
+ * where to look from. Static memory. */
+static const char *manual_item(const char *after, const char *name)
+{
+	static char item[4096];
+	char head[128];
+	const char *from, *to;
+
+	snprintf(head, sizeof(head), "\n.It Cm %s", name);
+	from = after;
+	do {
+		from = strstr(from, head);
+		assert_non_null(from);
+		from += strlen(head);
+	} while (*from != ' ' && *from != '\n');
+	to = strstr(from, "\n.It ");
+	to = to ? to + 1 : from + strlen(from);
+	snprintf(item, sizeof(item), "%.*s", (int)(to - from), from);
+	return item;
+}
+
+static void manual_has(const char *after, const wbi_config_field *field)
+{
+	const char *item = manual_item(after, field->name);
+	char range[128], want[192];
+
+	wbi_config_range_text(field, range, sizeof(range));
+	snprintf(want, sizeof(want), "%s%s.\n",
+		 field->choices ? "One of: " : "Range ", range);
+	if (range[0] && field->kind != WBI_CONFIG_BOOL)
+		assert_non_null(strstr(item, want));
+	snprintf(want, sizeof(want), "Default: %s%s.\n",
+		 field->init && field->init[0] == '#' ? "\\&" : "",
+		 field->init ? field->init : "");
+	if (field->init)
+		assert_non_null(strstr(item, want));
+}
+
+static void the_manual_lists_every_key_with_range_and_default(void **state)
+{
+	static char manual[256 * 1024];
+	const wbi_config_key *key;
+	FILE *file = fopen(TOP_SRCDIR "/man/waybill.conf.5", "r");
+	size_t len;
+
+	(void)state;
+	assert_non_null(file);
+	len = fread(manual, 1, sizeof(manual) - 1, file);
+	manual[len] = '\0';
+	fclose(file);
+	for (size_t i = 0; (key = wbi_config_key_at(i)); i++) {
+		char env[64];
+		const char *list = manual;
+
+		if (!key->in_file) {
+			wbi_config_env_name(key, env, sizeof(env));
+			assert_non_null(strstr(manual, env));
+			continue;
+		}
+		manual_has(manual, &key->field);
+		if (key->list)
+			list = strstr(manual, manual_item(manual,
+							  key->field.name));
+		for (size_t j = 0; key->list && j < key->list->field_count; j++)
+			manual_has(list, &key->list->fields[j]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +420,8 @@ int main(void)
 		cmocka_unit_test(numbers_and_sizes_keep_their_range),
 		cmocka_unit_test(values_that_contradict_each_other_are_refused),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+		cmocka_unit_test(
+			the_manual_lists_every_key_with_range_and_default),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
