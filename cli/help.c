@@ -30,6 +30,30 @@ static void print_wrapped(FILE *out, const char *text, int indent)
 	}
 }
 
+/* Paragraphs, empty lines between them; one that begins with a space is an
+ * example and stays as it is, others flow. */
+static void print_prose(FILE *out, const char *text)
+{
+	char paragraph[2048];
+
+	while (*text) {
+		const char *end = strstr(text, "\n\n");
+		size_t len = end ? (size_t)(end - text) : strlen(text);
+
+		snprintf(paragraph, sizeof(paragraph), "%.*s", (int)len, text);
+		if (paragraph[0] == ' ') {
+			fprintf(out, "%s\n", paragraph);
+		} else {
+			for (char *p = paragraph; *p; p++)
+				*p = *p == '\n' ? ' ' : *p;
+			print_wrapped(out, paragraph, 0);
+		}
+		if (end)
+			fputc('\n', out);
+		text += end ? len + 2 : len;
+	}
+}
+
 static void print_field(FILE *out, const wbi_config_field *field,
 			const char *flag, char letter, bool with_default)
 {
@@ -95,10 +119,10 @@ void cli_help(const cli_context *ctx, FILE *out)
 {
 	const cli_command *command = ctx->command;
 
-	fprintf(out, "Usage: %s%s%s [OPTION...]%s%s\n\n%s.\n\n%s\n",
+	fprintf(out, "Usage: %s%s%s [OPTION...]%s%s\n\n%s.\n\n",
 		ctx->program, command->name[0] ? " " : "", command->name,
-		command->args[0] ? " " : "", command->args, command->summary,
-		command->help);
+		command->args[0] ? " " : "", command->args, command->summary);
+	print_prose(out, command->help);
 	fprintf(out, "Options:\n");
 	for (size_t i = 0; i < command->flag_count; i++)
 		print_field(out, &command->flags[i].field,
@@ -113,9 +137,9 @@ void cli_help(const cli_context *ctx, FILE *out)
 		"        Answer as JSON, for programs.\n"
 		"  -h, --help\n"
 		"        This text.\n\n"
-		"Each key may also be set in the environment: --heartbeat-s is "
+		"Keys may also be set in the environment: --heartbeat-s is "
 		"WAYBILL_HEARTBEAT_S.\n"
-		"A flag is stronger than the environment, that than the "
+		"A flag is stronger than that, and that is stronger than the "
 		"file.\n\n"
 		"Exit status: 0 done; 1 failed; 2 wrong usage or "
 		"configuration; 3 done, but\n"
