@@ -91,7 +91,7 @@ static void relay_set_defaults(wb_relay_options *o)
 	if (o->commit_ms == 0)
 		o->commit_ms = 25;
 	if (o->batch_bytes == 0)
-		o->batch_bytes = 256 * 1024;
+		o->batch_bytes = 48 * 1024;
 	if (o->poll_ms == 0)
 		o->poll_ms = 50;
 	if (o->backoff_min_ms == 0)

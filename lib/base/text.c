@@ -167,14 +167,13 @@ static void civil_from_days(int64_t z, int *ret_y, unsigned *ret_m,
 	*ret_y = (int)((int64_t)yoe + era * 400 + (*ret_m <= 2));
 }
 
-/* Two digits at p and the same for wider fields: no locale, no padding. */
-static char *put_digits(char *p, unsigned value, int width)
+/* Two digits: no locale, no padding, and no loop, for this is written once for
+ * every message. */
+static char *put_two(char *p, unsigned value)
 {
-	for (int i = width - 1; i >= 0; i--) {
-		p[i] = (char)('0' + value % 10);
-		value /= 10;
-	}
-	return p + width;
+	p[0] = (char)('0' + value / 10);
+	p[1] = (char)('0' + value % 10);
+	return p + 2;
 }
 
 size_t wbi_time_format(int64_t time_us, char ret[WBI_TIME_TEXT_MAX])
@@ -185,24 +184,28 @@ size_t wbi_time_format(int64_t time_us, char ret[WBI_TIME_TEXT_MAX])
 	int64_t day_us = 86400000000;
 	int64_t days = t >= 0 ? t / day_us : -((-t + day_us - 1) / day_us);
 	int64_t rest = t - days * day_us;
-	unsigned s = (unsigned)(rest / 1000000), m, d;
+	unsigned s = (unsigned)(rest / 1000000), us, m, d;
 	char *p = ret;
 	int y;
 
 	civil_from_days(days, &y, &m, &d);
-	p = put_digits(p, (unsigned)y, 4);
+	us = (unsigned)(rest % 1000000);
+	p = put_two(p, (unsigned)y / 100);
+	p = put_two(p, (unsigned)y % 100);
 	*p++ = '-';
-	p = put_digits(p, m, 2);
+	p = put_two(p, m);
 	*p++ = '-';
-	p = put_digits(p, d, 2);
+	p = put_two(p, d);
 	*p++ = 'T';
-	p = put_digits(p, s / 3600, 2);
+	p = put_two(p, s / 3600);
 	*p++ = ':';
-	p = put_digits(p, s / 60 % 60, 2);
+	p = put_two(p, s / 60 % 60);
 	*p++ = ':';
-	p = put_digits(p, s % 60, 2);
+	p = put_two(p, s % 60);
 	*p++ = '.';
-	p = put_digits(p, (unsigned)(rest % 1000000), 6);
+	p = put_two(p, us / 10000);
+	p = put_two(p, us / 100 % 100);
+	p = put_two(p, us % 100);
 	*p++ = 'Z';
 	*p = '\0';
 	return (size_t)(p - ret);

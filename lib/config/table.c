@@ -160,7 +160,7 @@ static const wbi_config_key config_keys[] = {
 	NUMBER(commit_ms, "commit-ms", WBI_GROUP_RELAY, 1, 10000, "25",
 		.help = "Commit the cursor at least this often."),
 	SIZE(batch_bytes, "batch-bytes", WBI_GROUP_RELAY, 4 * KIB, 64 * MIB,
-		"256K", .help = "Bytes sent per step at most."),
+		"48K", .help = "Bytes sent per step at most."),
 	NUMBER(poll_ms, "poll-ms", WBI_GROUP_RELAY, 1, 1000, "50",
 		.help = "Look at the store at least this often."),
 	NUMBER(backoff_min_ms, "backoff-min-ms", WBI_GROUP_RELAY, 1, 60000,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The session against a scripted broker: handshake, publish, confirms. */
+#include "broker-adapters/amqp/codec.h"
+#include "lib/base/bytes.h"
 #include "tests/broker-adapters/amqp/session_rig.h"
 
 #include <stdio.h>
@@ -245,6 +247,85 @@ static void what_is_published_arrives_whole(void **state)
 }
 
 /* Publish n messages "0".."n-1" with their numbers as tokens; none answered. */
+/* What the library makes of the same message: flags and property list. */
+static int library_properties(const wb_message *m, uint8_t *to, size_t size)
+{
+	amqp_table_entry_t entries[4];
+	amqp_basic_properties_t p = {._flags = AMQP_BASIC_DELIVERY_MODE_FLAG};
+	amqp_bytes_t space = {size, to};
+
+#define SET(field, FLAG)                                                      \
+	if (m->field.len > 0) {                                               \
+		p.field = wbi_amqp_bytes(m->field);                           \
+		p._flags |= AMQP_BASIC_##FLAG##_FLAG;                         \
+	}
+	SET(message_id, MESSAGE_ID)
+	SET(type, TYPE)
+	SET(app_id, APP_ID)
+	SET(content_type, CONTENT_TYPE)
+	SET(correlation_id, CORRELATION_ID)
+	SET(reply_to, REPLY_TO)
+#undef SET
+	p.delivery_mode = m->persistent ? 2 : 1;
+	if (m->timestamp_s != 0) {
+		p.timestamp = (uint64_t)m->timestamp_s;
+		p._flags |= AMQP_BASIC_TIMESTAMP_FLAG;
+	}
+	for (size_t i = 0; i < m->header_count; i++) {
+		entries[i].key = wbi_amqp_bytes(m->headers[i].name);
+		entries[i].value.kind = AMQP_FIELD_KIND_UTF8;
+		entries[i].value.value.bytes =
+			wbi_amqp_bytes(m->headers[i].value);
+	}
+	p.headers.entries = entries;
+	p.headers.num_entries = (int)m->header_count;
+	if (m->header_count > 0)
+		p._flags |= AMQP_BASIC_HEADERS_FLAG;
+	return amqp_encode_properties(AMQP_BASIC_CLASS, &p, space);
+}
+
+/* Every combination of properties: byte for byte what rabbitmq-c writes. */
+static void properties_are_what_the_library_would_write(void **state)
+{
+	const wb_header headers[] = {{S("ce-id"), S("7")},
+				     {S("x"), S("")},
+				     {S("ce-partitionkey"), S("caf\xc3\xa9")}};
+	wb_error err = WB_ERROR_INIT;
+	uint8_t want[1024];
+	session_rig rig;
+
+	(void)state;
+	rig_up(&rig, NULL, NULL);
+	for (unsigned bits = 0; bits < 1024; bits++) {
+		wb_message m = {.exchange = S("e"), .message_id = S("id-1")};
+		const uint8_t *sent;
+		size_t at;
+		int len;
+
+		m.type = bits & 1 ? S("order.placed") : WB_STR_NULL;
+		m.app_id = bits & 2 ? S("shop") : WB_STR_NULL;
+		m.content_type = bits & 4 ? S("text/plain") : WB_STR_NULL;
+		m.correlation_id = bits & 8 ? S("c-9") : WB_STR_NULL;
+		m.reply_to = bits & 16 ? S("answers") : WB_STR_NULL;
+		m.timestamp_s = bits & 32 ? 1795310625 : 0;
+		m.persistent = bits & 64;
+		m.headers = headers;
+		m.header_count = bits >> 7 & 3;
+		m.routing_key = bits & 512 ? S("key") : WB_STR_NULL;
+		wbi_buffer_clear(wbi_session_output(rig.session));
+		assert_ok(wbi_session_publish(rig.session, &m, bits, &err),
+			  err);
+		len = library_properties(&m, want, sizeof(want));
+		assert_true(len > 0);
+		sent = wbi_buffer_data(wbi_session_output(rig.session));
+		at = 8 + wbi_get_be32(sent + 3); /* behind the method frame */
+		assert_int_equal(wbi_get_be32(sent + at + 3), 12 + len);
+		assert_memory_equal(sent + at + 7 + 12, want, (size_t)len);
+		assert_int_equal(sent[at + 7 + 12 + len], 0xce);
+	}
+	rig_end(&rig);
+}
+
 static void publish_many(session_rig *rig, unsigned n)
 {
 	char id[16];
@@ -667,6 +748,7 @@ int main(void)
 		cmocka_unit_test(a_hang_up_right_after_the_login_hints_at_it),
 		cmocka_unit_test(a_peer_that_is_no_broker_is_recognised),
 		cmocka_unit_test(what_is_published_arrives_whole),
+		cmocka_unit_test(properties_are_what_the_library_would_write),
 		cmocka_unit_test(confirms_come_in_any_order),
 		cmocka_unit_test(thousands_of_confirms_settle_each_token_once),
 		cmocka_unit_test(
