@@ -258,6 +258,7 @@ static wb_relay_options options_of(const daemon_state *d)
 	options.limits.body_bytes = config->body_max_bytes;
 	options.limits.header_count = config->headers_max;
 	options.limits.header_bytes = config->header_bytes_max;
+	options.sole_user = true;
 	options.log = &d->ctx->log;
 	return options;
 }

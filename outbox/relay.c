@@ -669,5 +669,7 @@ wb_relay_stat wb_relay_get_stat(const wb_relay *relay)
 	stat.cursor = wbi_window_durable(relay->lanes[RELAY_MAIN].window);
 	stat.unconfirmed = wbi_relay_sent(relay);
 	stat.idle = relay_is_idle(relay);
+	for (size_t i = 0; i < relay->exchange_count; i++)
+		stat.held += relay->exchanges[i].state >= RELAY_HELD;
 	return stat;
 }

@@ -428,18 +428,39 @@ static bool pump_wanted(const wb_relay *relay)
 	return wbi_relay_release_can_go(relay);
 }
 
+/*
+ * The store's map was enlarged by another process, or its reader slots are all
+ * taken: the second passes, the first only if this process has no other user
+ * of the store, whose pages would move under it. No transaction is open here.
+ */
+static wb_code pump_no_txn(wb_relay *relay, const wb_error *why, wb_error *err)
+{
+	if (why->code != WB_EAGAIN)
+		return WBI_FAIL(err, why->code, "%s", why->text);
+	if (!wbi_lmdb_is_resized(why->foreign)) {
+		wbi_relay_trouble(relay, WB_LOG_WARN, "%s", why->text);
+		return WB_OK;
+	}
+	if (!relay->options.sole_user)
+		return WBI_FAIL(err, WB_EMISMATCH,
+				"another process has enlarged the map of %s: "
+				"close the store and open it again",
+				wb_store_dir(relay->store));
+	return wbi_store_adopt_map(relay->store, err);
+}
+
 wb_code wbi_relay_pump(wb_relay *relay, wb_error *err)
 {
 	MDB_txn *txn, *env_txn = NULL;
+	wb_error why = WB_ERROR_INIT;
 	wb_code code;
 
 	relay->again = false;
 	if (!pump_wanted(relay))
 		return WB_OK;
 	relay->batch_left = relay->options.batch_bytes;
-	code = wbi_txn_begin(wb_store_env(relay->store), false, &txn, err);
-	if (code != WB_OK)
-		return code;
+	if (wbi_txn_begin(wb_store_env(relay->store), false, &txn, &why))
+		return pump_no_txn(relay, &why, err);
 	code = wbi_txn_begin(relay->env, false, &env_txn, err);
 	if (code == WB_OK)
 		code = pump_lanes(relay, txn, env_txn, err);

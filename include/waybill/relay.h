@@ -36,6 +36,9 @@ typedef struct wb_relay_options {
 	uint32_t drain_ms;           /* wb_relay_stop waits for confirms; 800 */
 	uint64_t parked_max_bytes;   /* then the relay halts; 1 GiB */
 	wb_limits limits;            /* larger events park */
+	bool sole_user; /* nobody else in this process uses the store: then a
+			   map that another process has enlarged is taken over;
+			   else that is an error, and the store to be reopened */
 	const wb_clock *clock;
 	const wb_random *random;
 	const wb_log *log;
@@ -63,7 +66,9 @@ typedef struct wb_relay_stat {
 	uint64_t unrouted;    /* accepted unrouted */
 	uint64_t parked;      /* events copied to the parked table */
 	uint64_t nacks, returns, repeats, connects, channel_closes;
-	bool idle; /* nothing to send, nothing unconfirmed, cursor durable */
+	uint64_t held; /* exchanges that are missing: their events wait */
+	bool idle; /* nothing that could be sent now, nothing unconfirmed,
+		      cursor durable; events may be parked or held */
 } wb_relay_stat;
 
 /*
@@ -103,8 +108,9 @@ WB_API wb_code wb_relay_fd(wb_relay *relay, int *ret_fd, wb_error *err);
 WB_API wb_code wb_relay_dispatch(wb_relay *relay, wb_error *err);
 
 /*
- * Run until wb_relay_stop() has drained it, or until `until_empty` and every
- * event is delivered, accepted unrouted or parked. For a thread of its own.
+ * Run until wb_relay_stop() has drained it, or with `until_empty` until every
+ * event is delivered, accepted unrouted, parked, or held for an exchange that is
+ * missing. For a thread of its own.
  */
 WB_API wb_code wb_relay_run(wb_relay *relay, bool until_empty, wb_error *err);
 

@@ -86,6 +86,11 @@ static const char *table_cure(int rc)
 	}
 }
 
+bool wbi_lmdb_is_resized(int foreign)
+{
+	return foreign == MDB_MAP_RESIZED;
+}
+
 wb_code wbi_lmdb_fail(wb_error *err, int rc, const char *where,
 		      const char *format, ...)
 {

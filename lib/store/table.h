@@ -22,6 +22,9 @@ wb_code wbi_lmdb_code(int rc);
 wb_code wbi_lmdb_fail(wb_error *err, int rc, const char *where,
 		      const char *format, ...) WB_PRINTF(4, 5);
 
+/* Is `foreign` of an error MDB_MAP_RESIZED? */
+bool wbi_lmdb_is_resized(int foreign);
+
 /* Open (or, in a write transaction with `create`, make) a named table. */
 wb_code wbi_table_open(MDB_txn *txn, const char *name, enum wbi_table_kind kind,
 		       bool create, wbi_table *ret, wb_error *err);

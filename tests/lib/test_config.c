@@ -166,7 +166,7 @@ static void an_empty_file_is_all_defaults(void **state)
 		assert_int_equal(err.code, WB_OK);
 		assert_null(config.store);
 		assert_int_equal(config.window, 2000);
-		assert_int_equal(config.batch_bytes, 256 * 1024);
+		assert_int_equal(config.batch_bytes, 48 * 1024);
 		wbi_config_fini(&config);
 	}
 }
