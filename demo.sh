@@ -159,4 +159,4 @@ account() {
 	"$bin/tests/support/audit" "$run/store" "$run/received.log"
 }
 
-main "$@"
+main "$@"; exit

@@ -168,4 +168,4 @@ main() {
 	[ "$failed" = 0 ]
 }
 
-main "$@"
+main "$@"; exit
