@@ -17,6 +17,7 @@
 
 enum { PROGRESS_US = 100000 };
 
+WB_PRINTF(2, 0)
 static void say(const cli_context *ctx, const char *format, va_list args)
 {
 	const char *name = ctx->command ? ctx->command->name : "";

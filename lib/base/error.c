@@ -52,6 +52,7 @@ void wb_error_clear(wb_error *err)
 		*err = (wb_error)WB_ERROR_INIT;
 }
 
+WB_PRINTF(5, 0)
 static wb_code error_vset(wb_error *err, wb_code code, int foreign,
 			  const char *where, const char *format, va_list args)
 {

@@ -159,6 +159,7 @@ static void schema_make(yaml_schema *schema)
 
 /* ---- complaints -------------------------------------------------------- */
 
+WB_PRINTF(3, 0)
 static void complaint_log(cyaml_log_t level, void *ctx, const char *format,
 			  va_list args)
 {

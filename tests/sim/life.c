@@ -40,8 +40,10 @@ static bool life_append_one(sim_world *w, MDB_txn *txn, life_event *e)
 	e->accepted = type == 3;
 	if (e->accepted)
 		key = 0;
-	snprintf(e->key, sizeof(e->key), key ? "%c%d" : "", types[type][0],
-		 (int)key);
+	e->key[0] = '\0';
+	if (key)
+		snprintf(e->key, sizeof(e->key), "%c%d", types[type][0],
+			 (int)key);
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
 	return wb_outbox_append(w->outbox, txn, &event, &e->position,
