@@ -7,10 +7,11 @@
 
 #include "lib/store/store.h"
 #include "lib/store/table.h"
-#include "outbox/parked.h"
+#include "lib/journal/parked.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/world.h"
 
-enum { LIFE_KEYS = 6, LIFE_BATCH_MAX = 4, LIFE_PARKED_MAX = 256 };
+enum { LIFE_KEYS = 6, LIFE_BATCH_MAX = 4  };
 
 /* ---- the appender ------------------------------------------------------ */
 
@@ -87,61 +88,16 @@ static void life_append(sim_world *w)
 
 /* ---- the operator ------------------------------------------------------ */
 
-typedef struct life_parked {
-	char key[16];
-	uint64_t position;
-} life_parked;
-
-typedef struct life_list {
-	life_parked rows[LIFE_PARKED_MAX];
-	size_t count;
-	uint64_t total;
-} life_list;
-
-/* One row per key; of those without a key, each. */
-static bool life_visit(void *ctx, wb_str key, uint64_t position,
-		       const wbi_parked *row)
+static void life_list_parked(sim_world *w, sim_parked_list *list)
 {
-	life_list *list = ctx;
-	life_parked *last = list->count ? &list->rows[list->count - 1] : NULL;
-
-	(void)row;
-	list->total++;
-	if (list->count == LIFE_PARKED_MAX ||
-	    (last && key.len > 0 && wb_str_eq(wb_str_from(last->key), key)))
-		return true;
-	last = &list->rows[list->count++];
-	snprintf(last->key, sizeof(last->key), "%.*s", (int)key.len, key.ptr);
-	last->position = position;
-	return true;
-}
-
-static void life_list_parked(sim_world *w, life_list *list)
-{
-	MDB_txn *txn;
-
-	list->count = 0;
-	list->total = 0;
-	if (mdb_txn_begin(wbi_store_relay_env(w->store), NULL, MDB_RDONLY,
-			  &txn) != 0) {
-		sim_fail(w, "cannot read the relay's environment");
-		return;
-	}
-	if (wbi_parked_each(w->store, txn, NULL, life_visit, list, &w->err) !=
-	    WB_OK)
+	if (sim_operator_list(w->store, list, &w->err) != WB_OK)
 		sim_fail(w, "parked: %s", w->err.text);
-	mdb_txn_abort(txn);
 }
 
-static void life_retry(sim_world *w, const life_parked *row)
+static void life_retry(sim_world *w, const sim_parked_row *row)
 {
-	const wbi_actor actor = {wb_str_from("operator"), WB_STR_NULL};
-	wb_code code = wbi_parked_retry(w->store, wb_str_from(row->key),
-					row->position, &actor, &w->err);
-
-	if (code != WB_OK && code != WB_ENOTFOUND)
+	if (sim_operator_retry(w->store, row, &w->err) != WB_OK)
 		sim_fail(w, "retry: %s", w->err.text);
-	wb_error_clear(&w->err);
 	w->tally.retries++;
 	sim_log(w, "retry key '%s' from %llu", row->key,
 		(unsigned long long)row->position);
@@ -149,7 +105,7 @@ static void life_retry(sim_world *w, const life_parked *row)
 
 static void life_retry_some(sim_world *w)
 {
-	life_list list;
+	sim_parked_list list;
 
 	life_list_parked(w, &list);
 	if (list.count > 0)
@@ -224,29 +180,20 @@ static void life_trouble(sim_world *w)
 
 /* ---- calm -------------------------------------------------------------- */
 
-/* How many exchanges the relay holds events for. */
 static uint64_t life_held(sim_world *w)
 {
-	const wbi_relay_tables *tables = wbi_store_relay_tables(w->store);
-	uint64_t bytes, rows = 0;
-	MDB_txn *txn;
+	uint64_t held = 0;
 
-	if (mdb_txn_begin(wbi_store_relay_env(w->store), NULL, MDB_RDONLY,
-			  &txn) != 0) {
-		sim_fail(w, "cannot read the relay's environment");
-		return 0;
-	}
-	if (wbi_table_size(txn, tables->held, &bytes, &rows, &w->err) != WB_OK)
+	if (sim_operator_held(w->store, &held, &w->err) != WB_OK)
 		sim_fail(w, "held: %s", w->err.text);
-	mdb_txn_abort(txn);
-	return rows;
+	return held;
 }
 
 /* True: everything has come to rest, nothing is parked and nothing held. */
 static bool life_rest(sim_world *w)
 {
 	sim_relay *r = &w->relays[0];
-	life_list list;
+	sim_parked_list list;
 
 	life_step_relay(w, r);
 	if (w->failed || !wb_relay_get_stat(r->relay).idle ||

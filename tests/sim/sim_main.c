@@ -7,8 +7,8 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "tests/sim/scratch.h"
 #include "tests/sim/world.h"
 
 typedef struct sim_arguments {
@@ -71,15 +71,6 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 			good = false;
 	}
 	return good && optind == argc;
-}
-
-static const char *main_dir(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	if (access("/dev/shm", W_OK) == 0)
-		return "/dev/shm";
-	return tmp ? tmp : "/tmp";
 }
 
 static void main_add(sim_tally *sum, const sim_tally *one)
@@ -145,7 +136,7 @@ static void main_report(const sim_tally *t)
 
 int main(int argc, char **argv)
 {
-	sim_arguments a = {.first = 1, .count = 100, .dir = main_dir()};
+	sim_arguments a = {.first = 1, .count = 100, .dir = sim_scratch_base()};
 	sim_tally sum = {0}, ignored = {0};
 	uint64_t digest, again, bad = 0;
 

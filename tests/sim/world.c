@@ -3,14 +3,12 @@
  * Building and tearing down a world. Its store lies in a directory of its own,
  * removed at the end; a simulator that is killed leaves that directory.
  */
-#include "config.h" /* first: it asks for nftw */
-
 #include "tests/sim/world.h"
 
-#include <ftw.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "tests/sim/scratch.h"
 
 void sim_fail(sim_world *w, const char *format, ...)
 {
@@ -218,11 +216,9 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	seeded_random_init(&w->random, seed);
 	seeded_random_init(&w->broker_random, seed ^ 0x62726f6b6572u);
 	seeded_random_init(&w->relay_random, seed ^ 0x72656c6179u);
-	snprintf(w->dir, sizeof(w->dir), "%s/waybill-sim-XXXXXX", base);
 	w->checker = checker_new();
-	if (!mkdtemp(w->dir) || !w->checker) {
+	if (!sim_scratch_make(base, w->dir) || !w->checker) {
 		sim_fail(w, "cannot make a directory in %s", base);
-		w->dir[0] = '\0';
 		return false;
 	}
 	if (wb_routes_new(routes, 2, &w->routes, &w->err) != WB_OK)
@@ -236,15 +232,6 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	return !w->failed;
 }
 
-static int world_remove(const char *path, const struct stat *st, int kind,
-			struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
 void sim_world_fini(sim_world *w)
 {
 	for (size_t i = 0; i < SIM_RELAYS; i++)
@@ -255,6 +242,5 @@ void sim_world_fini(sim_world *w)
 	wb_store_close(w->store);
 	wb_routes_free(w->routes);
 	checker_free(w->checker);
-	if (w->dir[0] != '\0')
-		nftw(w->dir, world_remove, 16, FTW_DEPTH | FTW_PHYS);
+	sim_scratch_remove(w->dir);
 }

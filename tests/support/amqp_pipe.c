@@ -11,6 +11,8 @@ void amqp_pipe_init(amqp_pipe *pipe)
 	*pipe = (amqp_pipe){.room = SIZE_MAX,
 			    .cut_to_peer = SIZE_MAX,
 			    .cut_to_adapter = SIZE_MAX,
+			    .stall_to_peer = SIZE_MAX,
+			    .stall_to_adapter = SIZE_MAX,
 			    .wake_at_us = INT64_MAX};
 }
 
@@ -61,8 +63,14 @@ static bool pipe_is_cut(const amqp_pipe *p)
 	       p->to_adapter >= p->cut_to_adapter;
 }
 
-static size_t pipe_share(const amqp_pipe *p, size_t len, size_t left)
+/* How many of `len` bytes go through, of a direction that has carried so many,
+ * is cut after so many and stalls after so many. */
+static size_t pipe_share(const amqp_pipe *p, size_t len, size_t carried,
+			 size_t cut, size_t stall)
 {
+	size_t end = cut < stall ? cut : stall;
+	size_t left = end > carried ? end - carried : 0;
+
 	if (len > left)
 		len = left;
 	return p->chunk && len > p->chunk ? p->chunk : len;
@@ -76,8 +84,8 @@ static wb_code pipe_read(void *self, uint8_t *to, size_t size, size_t *ret_len,
 	size_t len = wbi_buffer_len(out);
 
 	p->reads++;
-	len = pipe_share(p, len < size ? len : size,
-			 p->cut_to_adapter - p->to_adapter);
+	len = pipe_share(p, len < size ? len : size, p->to_adapter,
+			 p->cut_to_adapter, p->stall_to_adapter);
 	if (len == 0 && pipe_is_cut(p))
 		return WBI_FAIL(err, WB_ECLOSED, "connection lost: cut");
 	if (len == 0 && amqp_peer_is_closed(p->peer[p->port]))
@@ -99,8 +107,8 @@ static wb_code pipe_write(void *self, const uint8_t *from, size_t len,
 	p->writes++;
 	if (pipe_is_cut(p))
 		return WBI_FAIL(err, WB_ECLOSED, "broken pipe");
-	len = pipe_share(p, len < p->room ? len : p->room,
-			 p->cut_to_peer - p->to_peer);
+	len = pipe_share(p, len < p->room ? len : p->room, p->to_peer,
+			 p->cut_to_peer, p->stall_to_peer);
 	if (len == 0)
 		return WB_EAGAIN;
 	amqp_peer_feed(p->peer[p->port], from, len);

@@ -28,6 +28,8 @@ typedef struct amqp_pipe {
 	size_t room;        /* bytes that may still be written */
 	size_t cut_to_peer; /* the connection breaks after so many */
 	size_t cut_to_adapter;
+	size_t stall_to_peer; /* after so many nothing comes through any more */
+	size_t stall_to_adapter;
 	/* What happened. */
 	unsigned opens, writes, reads, shuts;
 	size_t to_peer, to_adapter; /* bytes of this connection */
