@@ -524,9 +524,9 @@ static wb_code relay_refresh(wb_relay *relay, wb_error *err)
 			      &bytes, &relay->parked_keys, err);
 	relay->release_more = true;
 	relay->park_full = false;
-	wbi_txn_abort(txn);
 	if (code == WB_OK)
-		relay->env_txn = last;
+		relay->env_txn = wbi_txn_id(txn); /* perhaps not yet `last` */
+	wbi_txn_abort(txn);
 	return code;
 }
 

@@ -356,7 +356,6 @@ static void commit_applied(wb_relay *relay, uint64_t low_main,
 	for (size_t i = 0; i < relay->exchange_count; i++)
 		relay->exchanges[i].dirty = false;
 	relay->status_dirty = false;
-	relay->env_txn = wbi_env_last_txn(relay->env);
 }
 
 static wb_code commit_write(wb_relay *relay, uint64_t *parked, wb_error *err)
@@ -395,6 +394,7 @@ static wb_code commit_reload(wb_relay *relay, wb_error *err)
 			      &bytes, &relay->parked_keys, err);
 	if (code == WB_OK)
 		code = wbi_relay_release_committed(relay, txn, err);
+	relay->env_txn = wbi_txn_id(txn);
 	wbi_txn_abort(txn);
 	return code;
 }
@@ -419,9 +419,6 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 		return WBI_FAIL(err, code, "%s", why.text);
 	}
 	commit_applied(relay, low_main, low_drain, parked);
-	/* Someone else has committed since we looked: look again. */
-	if (relay->env_txn != seen + 1)
-		relay->release_more = true;
 	relay->commit_cost_us =
 		relay->clock->mono_us(relay->clock->ctx) - start_us;
 	if (pause_us < 4 * relay->commit_cost_us)
@@ -429,7 +426,11 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	relay->commit_at_us = relay->now_us + pause_us;
 	relay->status_at_us =
 		relay->now_us + (int64_t)RELAY_STATUS_MS * 1000;
-	return commit_reload(relay, err);
+	code = commit_reload(relay, err);
+	/* Someone else has committed since we looked: look again. */
+	if (relay->env_txn != seen + 1)
+		relay->release_more = true;
+	return code;
 }
 
 static bool commit_has_news(const wb_relay *relay)

@@ -158,7 +158,7 @@ struct wb_relay {
 
 	/* the relay's environment */
 	MDB_env *env;
-	uint64_t env_txn;    /* last transaction of ours there */
+	uint64_t env_txn;    /* last transaction there that was looked at */
 	uint64_t parked_keys; /* rows of relay.keys */
 	int64_t commit_at_us; /* not before */
 	int64_t commit_cost_us;

@@ -207,6 +207,11 @@ uint64_t wbi_env_last_txn(MDB_env *env)
 	return info.me_last_txnid;
 }
 
+uint64_t wbi_txn_id(MDB_txn *txn)
+{
+	return mdb_txn_id(txn);
+}
+
 static wb_code table_get(MDB_txn *txn, wbi_table table, MDB_val key,
 			 wb_str *ret, wb_error *err)
 {

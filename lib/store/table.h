@@ -37,9 +37,15 @@ wb_code wbi_txn_commit(MDB_txn *txn, wb_error *err);
 void wbi_txn_abort(MDB_txn *txn); /* NULL allowed */
 bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env);
 
-/* The id of the last committed transaction: unequal numbers mean that
- * something was committed in between. Needs no transaction. */
+/*
+ * The id of the last committed transaction: unequal numbers mean that
+ * something was committed in between. Needs no transaction. It is ahead of
+ * what a new reader sees while a commit waits for the disk, so remember
+ * wbi_txn_id() of what was read, never this.
+ */
 uint64_t wbi_env_last_txn(MDB_env *env);
+/* The id of the transaction that a read transaction sees as the last one. */
+uint64_t wbi_txn_id(MDB_txn *txn);
 
 /* Get by key. WB_ENOTFOUND leaves *err alone: absence is an answer. */
 wb_code wbi_get(MDB_txn *txn, wbi_table table, wb_str key, wb_str *ret,
