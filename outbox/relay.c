@@ -89,7 +89,7 @@ static void relay_set_defaults(wb_relay_options *o)
 	if (o->window == 0)
 		o->window = 2000;
 	if (o->commit_ms == 0)
-		o->commit_ms = 25;
+		o->commit_ms = 100;
 	if (o->batch_bytes == 0)
 		o->batch_bytes = 48 * 1024;
 	if (o->poll_ms == 0)

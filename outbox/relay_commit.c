@@ -412,7 +412,7 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	code = commit_write(relay, &parked, &why);
 	relay->commit_refused = code != WB_OK;
 	if (code != WB_OK) {
-		relay->commit_at_us =
+		relay->commit_at_us = relay->commit_soon_us =
 			relay->now_us + (int64_t)RELAY_REFUSED_MS * 1000;
 		wbi_relay_trouble(relay, WB_LOG_ERROR,
 				  "cannot write its state: %s", why.text);
@@ -424,6 +424,7 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	if (pause_us < 4 * relay->commit_cost_us)
 		pause_us = 4 * relay->commit_cost_us;
 	relay->commit_at_us = relay->now_us + pause_us;
+	relay->commit_soon_us = relay->now_us + pause_us / 4;
 	relay->status_at_us =
 		relay->now_us + (int64_t)RELAY_STATUS_MS * 1000;
 	code = commit_reload(relay, err);
@@ -449,23 +450,29 @@ static bool commit_has_news(const wb_relay *relay)
 	return relay->unrouted_count > 0 || wbi_relay_release_dirty(relay);
 }
 
-/* When the next commit should be, INT64_MAX if there is nothing for it. */
+/*
+ * When the next commit should be, INT64_MAX if there is nothing for it. With
+ * nothing more to send, sooner: whoever waits for the end waits less.
+ */
 int64_t wbi_relay_commit_due_us(const wb_relay *relay)
 {
-	if (commit_has_news(relay))
-		return relay->commit_at_us;
-	return relay->status_dirty ? relay->status_at_us : INT64_MAX;
+	const wbi_window *window = relay->lanes[RELAY_MAIN].window;
+
+	if (!commit_has_news(relay))
+		return relay->status_dirty ? relay->status_at_us : INT64_MAX;
+	if (wbi_relay_sent(relay) == 0 && wbi_window_high(window) == relay->head)
+		return relay->commit_soon_us;
+	return relay->commit_at_us;
 }
 
-/* The window is full of what is settled: only a commit makes room. */
+/* Half the window is settled and only a commit gives it back. */
 static bool commit_is_pressing(const wb_relay *relay)
 {
 	const wbi_window *window = relay->lanes[RELAY_MAIN].window;
 	uint64_t settled =
 		wbi_window_low(window) - wbi_window_durable(window);
 
-	return settled >= (relay->options.window + 3) / 4 &&
-	       (wbi_window_full(window) || !wbi_relay_room(relay, false));
+	return settled > 0 && settled >= relay->options.window / 2;
 }
 
 wb_code wbi_relay_commit_if_due(wb_relay *relay, wb_error *err)

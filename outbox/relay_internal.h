@@ -160,7 +160,8 @@ struct wb_relay {
 	MDB_env *env;
 	uint64_t env_txn;    /* last transaction there that was looked at */
 	uint64_t parked_keys; /* rows of relay.keys */
-	int64_t commit_at_us; /* not before */
+	int64_t commit_at_us; /* not before, unless the window presses */
+	int64_t commit_soon_us; /* nor before this when all is settled */
 	int64_t commit_cost_us;
 	bool commit_refused; /* the last one failed: wait for commit_at_us */
 	uint64_t floor;
@@ -189,6 +190,7 @@ struct wb_relay {
 	/* the loop: see relay_loop.c */
 	int epoll_fd, inotify_fd, timer_fd, stop_fd;
 	int store_watch;
+	bool gathering; /* the broker's descriptor rests: see loop_gather */
 	int64_t timer_us;   /* what the timer is set to; INT64_MAX: not */
 	int64_t poll_at_us; /* look at the store then, hint or no hint */
 };

@@ -18,7 +18,7 @@
 
 #include "lib/base/error.h"
 
-enum { LOOP_STEPS = 16, LOOP_EVENTS = 8, LOOP_WAIT_MS = 1000 };
+enum { LOOP_GATHER_US = 2000, LOOP_STEPS = 16, LOOP_EVENTS = 8, LOOP_WAIT_MS = 1000 };
 
 static wb_code loop_add(wb_relay *relay, int fd, wb_error *err)
 {
@@ -103,6 +103,29 @@ wb_code wb_relay_fd(wb_relay *relay, int *ret_fd, wb_error *err)
 	return WB_OK;
 }
 
+/*
+ * With a good part of the window on its way there is no hurry to hear of each
+ * confirm: let the broker's descriptor rest and look every LOOP_GATHER_US, so
+ * that one step settles and sends many events. What is urgent is never on its
+ * way in such numbers.
+ */
+static int64_t loop_gather(wb_relay *relay, int64_t at_us, int64_t now_us)
+{
+	bool gather = wbi_relay_sent(relay) * 4 >= relay->options.window &&
+		      relay->state == WB_RELAY_RUNNING &&
+		      relay->options.window > 1;
+	struct epoll_event event = {.events = gather ? 0 : EPOLLIN};
+
+	event.data.fd = wb_broker_fd(relay->broker);
+	if (gather != relay->gathering && event.data.fd >= 0 &&
+	    epoll_ctl(relay->epoll_fd, EPOLL_CTL_MOD, event.data.fd, &event) ==
+		    0)
+		relay->gathering = gather;
+	if (relay->gathering && at_us > now_us + LOOP_GATHER_US)
+		return now_us + LOOP_GATHER_US;
+	return at_us;
+}
+
 static void loop_clear(int fd)
 {
 	uint64_t count;
@@ -170,10 +193,11 @@ wb_code wb_relay_dispatch(wb_relay *relay, wb_error *err)
 			return code;
 		wake = false;
 		at_us = wb_relay_deadline_us(relay);
-		if (at_us > relay->clock->mono_us(relay->clock->ctx))
+		now_us = relay->clock->mono_us(relay->clock->ctx);
+		if (at_us > now_us)
 			break;
 	}
-	loop_arm(relay, at_us);
+	loop_arm(relay, loop_gather(relay, at_us, now_us));
 	return WB_OK;
 }
 

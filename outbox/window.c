@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring of slots by position, a table from key hash to the last position of
+ * A ring of slots by position, a table from key hash to the slot that ends
  * that key's chain, and a queue of positions that may be sent.
  *
  * Two keys with one hash share a chain: that costs a little parallelism and no
@@ -17,11 +17,6 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 
-typedef struct window_chain {
-	uint64_t hash; /* 0: free */
-	uint64_t tail;
-} window_chain;
-
 struct wbi_window {
 	uint32_t size;  /* positions that may be open at once */
 	uint32_t mask;  /* of slots and queue: a power of two, less one */
@@ -33,7 +28,7 @@ struct wbi_window {
 	uint8_t follower; /* reason of those that park behind another */
 	wbi_slot *slots;
 	uint64_t *queue;
-	window_chain *chains;
+	uint32_t *chains; /* by hash: the tail's slot, plus one; 0: free */
 };
 
 static wbi_slot *window_at(const wbi_window *window, uint64_t position)
@@ -147,13 +142,23 @@ const wbi_slot *wbi_window_slot(const wbi_window *window, uint64_t position)
 	return window_at(window, position);
 }
 
-/* ---- chains: linear probing, deletion by closing the gap ---------------- */
+/*
+ * ---- chains: linear probing, deletion by closing the gap ----
+ *
+ * An entry is no more than the number of the slot that ends the chain; its hash
+ * is found there. So the table stays small enough for the first cache.
+ */
+
+static uint64_t chain_hash(const wbi_window *window, uint32_t i)
+{
+	return window->slots[window->chains[i] - 1].hash;
+}
 
 static uint32_t chain_find(const wbi_window *window, uint64_t hash)
 {
 	uint32_t i = (uint32_t)hash & window->chain_mask;
 
-	while (window->chains[i].hash != 0 && window->chains[i].hash != hash)
+	while (window->chains[i] != 0 && chain_hash(window, i) != hash)
 		i = (i + 1) & window->chain_mask;
 	return i;
 }
@@ -163,14 +168,14 @@ static void chain_remove(wbi_window *window, uint64_t hash)
 	uint32_t hole = chain_find(window, hash);
 	uint32_t i = hole;
 
-	WB_ASSERT(window->chains[hole].hash == hash);
+	WB_ASSERT(window->chains[hole] != 0);
 	for (;;) {
 		uint32_t home;
 
 		i = (i + 1) & window->chain_mask;
-		if (window->chains[i].hash == 0)
+		if (window->chains[i] == 0)
 			break;
-		home = (uint32_t)window->chains[i].hash & window->chain_mask;
+		home = (uint32_t)chain_hash(window, i) & window->chain_mask;
 		/* May it move to the hole, or is its home behind that? */
 		if (((i - home) & window->chain_mask) <
 		    ((i - hole) & window->chain_mask))
@@ -178,7 +183,7 @@ static void chain_remove(wbi_window *window, uint64_t hash)
 		window->chains[hole] = window->chains[i];
 		hole = i;
 	}
-	window->chains[hole] = (window_chain){0, 0};
+	window->chains[hole] = 0;
 }
 
 /* ---- the queue of positions that may be sent ---------------------------- */
@@ -257,7 +262,7 @@ static wbi_slot_state window_link(wbi_window *window, uint64_t position,
 				  uint64_t hash)
 {
 	wbi_slot *slot = window_at(window, position);
-	window_chain *chain;
+	uint32_t mine = (uint32_t)(position & window->mask) + 1, *chain;
 	wbi_slot *tail;
 
 	slot->hash = hash;
@@ -266,15 +271,14 @@ static wbi_slot_state window_link(wbi_window *window, uint64_t position,
 	if (hash == 0)
 		return WBI_SLOT_READY;
 	chain = &window->chains[chain_find(window, hash)];
-	if (chain->hash == 0) {
-		*chain = (window_chain){hash, position};
+	if (*chain == 0) {
+		*chain = mine;
 		return WBI_SLOT_READY;
 	}
-	WB_ASSERT(chain->tail < position);
-	tail = window_at(window, chain->tail);
+	tail = &window->slots[*chain - 1];
 	WB_ASSERT(tail->hash == hash && tail->next == 0);
 	tail->next = position;
-	chain->tail = position;
+	*chain = mine;
 	slot->state = WBI_SLOT_WAITING;
 	if (tail->state == WBI_SLOT_PARK) {
 		slot->state = WBI_SLOT_PARK;

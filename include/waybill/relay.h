@@ -25,7 +25,7 @@ typedef struct wb_relay_options {
 	size_t size;
 	const wb_routes *routes;     /* borrowed; NULL: the implicit route */
 	uint32_t window;             /* 2,000 positions, 65,536 at most */
-	uint32_t commit_ms;          /* cursor at least this often; 25 */
+	uint32_t commit_ms;          /* cursor at least this often; 100 */
 	uint32_t batch_bytes;        /* sent per step at most; 48 KiB */
 	uint32_t poll_ms;            /* look at the store at least; 50 */
 	uint32_t backoff_min_ms;     /* between connects; 100 */

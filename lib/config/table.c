@@ -157,7 +157,7 @@ static const wbi_config_key config_keys[] = {
 	NUMBER(window, "window", WBI_GROUP_RELAY, 1, 65536, "2000",
 		.help = "Positions that sending may be ahead of the durable "
 			"cursor; also the most repeats after a crash."),
-	NUMBER(commit_ms, "commit-ms", WBI_GROUP_RELAY, 1, 10000, "25",
+	NUMBER(commit_ms, "commit-ms", WBI_GROUP_RELAY, 1, 10000, "100",
 		.help = "Commit the cursor at least this often."),
 	SIZE(batch_bytes, "batch-bytes", WBI_GROUP_RELAY, 4 * KIB, 64 * MIB,
 		"48K", .help = "Bytes sent per step at most."),
