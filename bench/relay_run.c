@@ -216,12 +216,13 @@ static void run_print(run *r, uint64_t ns, uint64_t cpu_us)
 	double start = run_speed(r, 0, 1), end = run_speed(r, 2, 3);
 
 	printf("events=%" PRIu64 " seconds=%.3f rate=%.0f cpu_us=%.3f "
-	       "returned=%" PRIu64 " repeats=%" PRIu64 " rate_start=%.0f "
-	       "rate_end=%.0f rss_anon_kb=%" PRIu64 " rss_before_kb=%" PRIu64,
+	       "returned=%" PRIu64 " repeats=%" PRIu64 " nacks=%" PRIu64
+	       " connects=%" PRIu64 " rate_start=%.0f rate_end=%.0f "
+	       "rss_anon_kb=%" PRIu64 " rss_before_kb=%" PRIu64,
 	       s.delivered, (double)ns / 1e9,
 	       (double)s.delivered * 1e9 / (double)ns,
 	       (double)cpu_us / (double)(s.delivered ? s.delivered : 1),
-	       s.returns, s.repeats, start, end, r->rss_kb, r->rss_first_kb);
+	       s.returns, s.repeats, s.nacks, s.connects, start, end, r->rss_kb, r->rss_first_kb);
 	if (r->rate)
 		run_print_latency(r);
 	printf("\n");
