@@ -19,9 +19,9 @@
 #include "lib/base/log.h"
 #include "outbox/parked.h"
 
-/* What becomes of a PARK slot with the commit: it stays, it is done, or, any
- * other number, it goes back into its key's chain under this hash. */
-enum { PARK_LATER = 0, PARK_DONE = 1 };
+/* What becomes of a PARK slot with the commit: it stays, it is done, or it may
+ * be sent after all, and with it those of its key behind it. */
+enum { PARK_LATER, PARK_DONE, PARK_UNDONE };
 
 /* ---- parking ---------------------------------------------------------------- */
 
@@ -90,21 +90,13 @@ static wb_code park_row(wb_relay *relay, MDB_txn *txn, const wbi_slot *slot,
 			      position, &row, ret_added, err);
 }
 
-static uint64_t park_hash(const wb_relay *relay, const wb_event *event)
-{
-	const wb_route *route = wb_routes_match(relay->routes, event->type);
-
-	return wbi_relay_hash(relay, route, event->key);
-}
-
 /*
  * One PARK slot. A follower whose key has no parked events any more (they were
- * discarded meanwhile) need not park: it may be sent.
+ * delivered or discarded meanwhile) need not park: it may be sent.
  */
 static wb_code park_slot(wb_relay *relay, MDB_txn *store_txn, MDB_txn *txn,
 			 const wbi_slot *slot, uint64_t position,
-			 uint64_t *ret, uint64_t *parked,
-			 wb_error *err)
+			 uint8_t *ret, uint64_t *parked, wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(relay->store);
 	wbi_parked_key keyed;
@@ -118,12 +110,11 @@ static wb_code park_slot(wb_relay *relay, MDB_txn *store_txn, MDB_txn *txn,
 	if (code == WB_OK)
 		code = wbi_record_decode(record.ptr, record.len, &event,
 					 &stored, err);
-	if (code == WB_OK && slot->reason == WBI_PARK_FOLLOWER &&
-	    slot->hash == 0) {
+	if (code == WB_OK && slot->stored) {
 		code = wbi_parked_key_get(txn, tables->keys, event.key, &keyed,
 					  err);
 		if (code == WB_ENOTFOUND) {
-			*ret = park_hash(relay, &event);
+			*ret = PARK_UNDONE;
 			return WB_OK;
 		}
 	}
@@ -138,7 +129,7 @@ static wb_code park_slot(wb_relay *relay, MDB_txn *store_txn, MDB_txn *txn,
 }
 
 static wb_code park_lane(wb_relay *relay, const relay_lane *lane,
-			 MDB_txn *store_txn, MDB_txn *txn, uint64_t *actions,
+			 MDB_txn *store_txn, MDB_txn *txn, uint8_t *actions,
 			 uint64_t *parked, wb_error *err)
 {
 	uint64_t low = wbi_window_low(lane->window);
@@ -159,7 +150,7 @@ static wb_code park_lane(wb_relay *relay, const relay_lane *lane,
 }
 
 /* What park_lane worked out is durable: let the window know. */
-static void park_apply(relay_lane *lane, const uint64_t *actions)
+static void park_apply(relay_lane *lane, const uint8_t *actions)
 {
 	uint64_t low = wbi_window_low(lane->window);
 	uint64_t high = wbi_window_high(lane->window);
@@ -167,15 +158,13 @@ static void park_apply(relay_lane *lane, const uint64_t *actions)
 	if (wbi_window_parking(lane->window) == 0)
 		return;
 	for (uint64_t at = low + 1; at <= high; at++) {
-		uint64_t action = actions[at - low - 1];
-
-		if (wbi_window_slot(lane->window, at)->state != WBI_SLOT_PARK ||
-		    action == PARK_LATER)
+		/* Undone together with the first of its key: no more PARK. */
+		if (wbi_window_slot(lane->window, at)->state != WBI_SLOT_PARK)
 			continue;
-		if (action == PARK_DONE)
+		if (actions[at - low - 1] == PARK_DONE)
 			wbi_window_parked(lane->window, at);
-		else
-			wbi_window_unpark(lane->window, at, action);
+		else if (actions[at - low - 1] == PARK_UNDONE)
+			wbi_window_unpark(lane->window, at);
 	}
 }
 
@@ -365,9 +354,11 @@ static wb_code commit_write(wb_relay *relay, uint64_t *parked, wb_error *err)
 
 	if (code != WB_OK)
 		return code;
-	code = commit_parks(relay, txn, parked, err);
+	code = wbi_relay_release_delete(relay, txn, err);
 	if (code == WB_OK)
-		code = wbi_relay_release_commit(relay, txn, err);
+		code = commit_parks(relay, txn, parked, err);
+	if (code == WB_OK)
+		code = wbi_relay_release_park(relay, txn, err);
 	if (code == WB_OK)
 		code = commit_holds(relay, txn, err);
 	if (code == WB_OK)

@@ -77,7 +77,7 @@ typedef enum relay_release_state {
 	RELAY_RELEASE_FREE,
 	RELAY_RELEASE_READY, /* the next row may go, not before due_us */
 	RELAY_RELEASE_SENT,
-	RELAY_RELEASE_PAUSED, /* no further row in sight: see next commit */
+	RELAY_RELEASE_PAUSED, /* no further row in sight: over with the commit */
 	RELAY_RELEASE_FAILED  /* parks again with the next commit */
 } relay_release_state;
 
@@ -87,7 +87,7 @@ typedef struct relay_release {
 	size_t key_len;     /* 0: one unordered event, `position` */
 	uint16_t exchange;
 	uint64_t position;  /* in flight, or failed */
-	uint64_t done;      /* delivered up to here, rows not yet deleted */
+	uint64_t begin, done; /* delivered, rows not yet deleted; 0: none */
 	int64_t due_us;
 	uint32_t nacks;
 	bool exposed;       /* `position` was sent before */
@@ -172,7 +172,7 @@ struct wb_relay {
 	uint64_t totals[WBI_STATUS_COUNTERS]; /* before this run */
 	relay_unrouted unrouted[RELAY_UNROUTED_MAX];
 	size_t unrouted_count;
-	uint64_t *actions; /* two lanes' slots: scratch of a commit */
+	uint8_t *actions; /* two lanes' slots: scratch of a commit */
 	int64_t pid;
 
 	wb_relay_stat stat;
@@ -236,7 +236,8 @@ void wbi_relay_release_lost(wb_relay *relay);
 bool wbi_relay_release_sent_to(const wb_relay *relay, uint16_t exchange);
 void wbi_relay_release_refused(wb_relay *relay, size_t index,
 			       uint16_t reply_code);
-wb_code wbi_relay_release_commit(wb_relay *relay, MDB_txn *txn, wb_error *err);
+wb_code wbi_relay_release_delete(wb_relay *relay, MDB_txn *txn, wb_error *err);
+wb_code wbi_relay_release_park(wb_relay *relay, MDB_txn *txn, wb_error *err);
 wb_code wbi_relay_release_committed(wb_relay *relay, MDB_txn *env_txn,
 				    wb_error *err);
 bool wbi_relay_release_dirty(const wb_relay *relay);

@@ -300,6 +300,8 @@ void wbi_relay_release_settle(wb_relay *relay, size_t index,
 	else
 		wbi_relay_count_unrouted(relay, wb_str_from(r->type));
 	r->done = r->position;
+	if (r->begin == 0)
+		r->begin = r->position;
 	r->exposed = false;
 	r->nacks = 0;
 	if (r->key_len == 0)
@@ -358,7 +360,8 @@ bool wbi_relay_release_dirty(const wb_relay *relay)
 	return false;
 }
 
-/* Delete the rows up to what is done; keep the key's row in step. */
+/* Delete the rows of one release that were delivered since the last commit: an
+ * unbroken run of those that stood there before this one adds any. */
 static wb_code release_delete(wb_relay *relay, MDB_txn *txn,
 			      const relay_release *r, wb_error *err)
 {
@@ -370,7 +373,7 @@ static wb_code release_delete(wb_relay *relay, MDB_txn *txn,
 
 	if (r->done == 0)
 		return WB_OK;
-	for (at.done = 0; code == WB_OK;) {
+	for (at.done = r->begin - 1; code == WB_OK;) {
 		code = release_find(relay, &at, txn, &position, &row, err);
 		if (code != WB_OK || position > r->done)
 			break;
@@ -410,57 +413,78 @@ static wb_code release_park_again(wb_relay *relay, MDB_txn *txn,
 	return wbi_parked_key_put(txn, tables->keys, key, &keyed, err);
 }
 
-/* In the commit's transaction, after new rows were added. */
-wb_code wbi_relay_release_commit(wb_relay *relay, MDB_txn *txn, wb_error *err)
+/*
+ * In the commit's transaction, before new rows are added: a lane may be about
+ * to park an earlier position of the key, which was not delivered. Room for
+ * new rows is made, too.
+ */
+wb_code wbi_relay_release_delete(wb_relay *relay, MDB_txn *txn, wb_error *err)
 {
 	wb_code code = WB_OK;
 
-	for (size_t i = 0; i < WBI_COUNT(relay->releases); i++) {
-		const relay_release *r = &relay->releases[i];
-
-		if (r->state == RELAY_RELEASE_FREE)
-			continue;
-		code = release_delete(relay, txn, r, err);
-		if (code == WB_OK && r->state == RELAY_RELEASE_FAILED)
-			code = release_park_again(relay, txn, r, err);
-		if (code != WB_OK)
-			return code;
-	}
-	return WB_OK;
+	for (size_t i = 0; i < WBI_COUNT(relay->releases) && code == WB_OK; i++)
+		if (relay->releases[i].state != RELAY_RELEASE_FREE)
+			code = release_delete(relay, txn, &relay->releases[i],
+					      err);
+	return code;
 }
 
-/* That transaction is committed. A paused key may have got new rows in it:
- * look for them before the key is let go. */
+/* In the same: what was refused is an ordinary parked event again. */
+wb_code wbi_relay_release_park(wb_relay *relay, MDB_txn *txn, wb_error *err)
+{
+	wb_code code = WB_OK;
+
+	for (size_t i = 0; i < WBI_COUNT(relay->releases) && code == WB_OK; i++)
+		if (relay->releases[i].state == RELAY_RELEASE_FAILED)
+			code = release_park_again(relay, txn,
+						  &relay->releases[i], err);
+	return code;
+}
+
+/* Is nothing left to be sent for it, now that the commit is durable? A key that
+ * got new rows in it goes on. */
+static wb_code release_is_over(wb_relay *relay, MDB_txn *txn,
+			       const relay_release *r, bool *ret, wb_error *err)
+{
+	wbi_parked_key keyed;
+	wb_code code;
+
+	*ret = r->state == RELAY_RELEASE_FAILED ||
+	       (r->state == RELAY_RELEASE_PAUSED && r->key_len == 0);
+	if (*ret || r->state == RELAY_RELEASE_SENT || r->key_len == 0)
+		return WB_OK;
+	code = wbi_parked_key_get(txn, release_tables(relay)->keys,
+				  release_key(r), &keyed, err);
+	*ret = code == WB_ENOTFOUND;
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+/* That transaction is committed. */
 wb_code wbi_relay_release_committed(wb_relay *relay, MDB_txn *env_txn,
 				    wb_error *err)
 {
-	const wbi_relay_tables *tables = release_tables(relay);
 	wb_code code = WB_OK;
 
 	relay->release_exposed = 0;
-	for (size_t i = 0; i < WBI_COUNT(relay->releases); i++) {
+	for (size_t i = 0; i < WBI_COUNT(relay->releases) && code == WB_OK;
+	     i++) {
 		relay_release *r = &relay->releases[i];
-		wbi_parked_key keyed;
-		bool over = r->state == RELAY_RELEASE_FAILED;
+		bool over;
 
 		if (r->state == RELAY_RELEASE_FREE)
 			continue;
-		r->done = 0;
-		if (r->state == RELAY_RELEASE_PAUSED) {
-			code = r->key_len == 0 ? WB_ENOTFOUND
-				: wbi_parked_key_get(env_txn, tables->keys,
-						     release_key(r), &keyed,
-						     err);
-			if (code != WB_OK && code != WB_ENOTFOUND)
-				return code;
-			over = code == WB_ENOTFOUND;
-			r->state = RELAY_RELEASE_READY;
+		code = release_is_over(relay, env_txn, r, &over, err);
+		if (code != WB_OK)
+			return code;
+		r->begin = r->done = 0;
+		if (over) {
+			r->state = RELAY_RELEASE_FREE;
+			relay->release_more |= relay->release_full;
+			continue;
 		}
 		relay->release_exposed += r->exposed;
-		if (!over)
-			continue;
-		r->state = RELAY_RELEASE_FREE;
-		relay->release_more |= relay->release_full;
+		if (r->state == RELAY_RELEASE_PAUSED)
+			r->state = RELAY_RELEASE_READY;
 	}
-	return WB_OK;
+	return code;
 }

@@ -305,8 +305,8 @@ static wb_code lane_take(wb_relay *relay, relay_lane *lane, MDB_txn *env_txn,
 			return code;
 	}
 	if (parked) {
-		wbi_window_add_park(lane->window, exchange,
-				    WBI_PARK_FOLLOWER);
+		(void)wbi_window_add_park(lane->window, hash, exchange,
+					  WBI_PARK_FOLLOWER);
 		return WB_OK;
 	}
 	if (wbi_window_add(lane->window, hash, exchange) != WBI_SLOT_READY)

@@ -257,60 +257,70 @@ static void window_advance_low(wbi_window *window)
 		window->low++;
 }
 
-/* Give `position` its place in its key's chain; sets and returns its state. */
-static wbi_slot_state window_link(wbi_window *window, uint64_t position,
-				  uint64_t hash)
+/* Put the newest slot at the end of its key's chain; returns the one before
+ * it, NULL: it is the first. */
+static const wbi_slot *window_link(wbi_window *window, wbi_slot *slot,
+				   uint64_t hash)
 {
-	wbi_slot *slot = window_at(window, position);
-	uint32_t mine = (uint32_t)(position & window->mask) + 1, *chain;
-	wbi_slot *tail;
+	wbi_slot *tail = NULL;
+	uint32_t *chain;
 
 	slot->hash = hash;
-	slot->next = 0;
-	slot->state = WBI_SLOT_READY;
 	if (hash == 0)
-		return WBI_SLOT_READY;
+		return NULL;
 	chain = &window->chains[chain_find(window, hash)];
-	if (*chain == 0) {
-		*chain = mine;
-		return WBI_SLOT_READY;
+	if (*chain != 0) {
+		tail = &window->slots[*chain - 1];
+		WB_ASSERT(tail->hash == hash && tail->next == 0);
+		tail->next = window->high;
 	}
-	tail = &window->slots[*chain - 1];
-	WB_ASSERT(tail->hash == hash && tail->next == 0);
-	tail->next = position;
-	*chain = mine;
-	slot->state = WBI_SLOT_WAITING;
-	if (tail->state == WBI_SLOT_PARK) {
-		slot->state = WBI_SLOT_PARK;
-		slot->reason = window->follower;
-		window->parking++;
-	}
-	return (wbi_slot_state)slot->state;
+	*chain = (uint32_t)(window->high & window->mask) + 1;
+	return tail;
+}
+
+static void window_park(wbi_window *window, wbi_slot *slot, uint8_t reason,
+			bool stored)
+{
+	slot->state = WBI_SLOT_PARK;
+	slot->reason = reason;
+	slot->stored = stored;
+	window->parking++;
 }
 
 wbi_slot_state wbi_window_add(wbi_window *window, uint64_t hash,
 			      uint16_t exchange)
 {
 	wbi_slot *slot = window_push(window);
+	const wbi_slot *before = window_link(window, slot, hash);
 
 	slot->exchange = exchange;
-	return window_link(window, window->high, hash);
+	if (!before)
+		slot->state = WBI_SLOT_READY;
+	else if (before->state != WBI_SLOT_PARK)
+		slot->state = WBI_SLOT_WAITING;
+	else
+		window_park(window, slot, window->follower, before->stored);
+	return (wbi_slot_state)slot->state;
+}
+
+wbi_slot_state wbi_window_add_park(wbi_window *window, uint64_t hash,
+				   uint16_t exchange, uint8_t follower)
+{
+	wbi_slot *slot;
+
+	WB_ASSERT(hash != 0);
+	window->follower = follower;
+	if (wbi_window_add(window, hash, exchange) == WBI_SLOT_READY) {
+		slot = window_at(window, window->high);
+		window_park(window, slot, follower, true);
+	}
+	return (wbi_slot_state)window_at(window, window->high)->state;
 }
 
 void wbi_window_add_done(wbi_window *window)
 {
 	window_push(window)->state = WBI_SLOT_DONE;
 	window_advance_low(window);
-}
-
-void wbi_window_add_park(wbi_window *window, uint16_t exchange, uint8_t reason)
-{
-	wbi_slot *slot = window_push(window);
-
-	slot->state = WBI_SLOT_PARK;
-	slot->exchange = exchange;
-	slot->reason = reason;
-	window->parking++;
 }
 
 /* ---- settling ----------------------------------------------------------- */
@@ -394,18 +404,14 @@ void wbi_window_mark_park(wbi_window *window, uint64_t position,
 	wbi_slot *slot = window_at(window, position);
 
 	window_leave(window, slot);
-	slot->state = WBI_SLOT_PARK;
-	slot->reason = reason;
+	window_park(window, slot, reason, false);
 	slot->reply_code = reply_code;
 	window->follower = follower;
-	window->parking++;
 	for (uint64_t at = slot->next; at != 0;) {
 		wbi_slot *behind = window_at(window, at);
 
 		WB_ASSERT(behind->state == WBI_SLOT_WAITING);
-		behind->state = WBI_SLOT_PARK;
-		behind->reason = follower;
-		window->parking++;
+		window_park(window, behind, follower, false);
 		at = behind->next;
 	}
 }
@@ -418,19 +424,25 @@ void wbi_window_parked(wbi_window *window, uint64_t position)
 	window->parking--;
 	slot->state = WBI_SLOT_DONE;
 	window_unlink(window, slot, false);
-	slot->hash = 0;
 	window_advance_low(window);
 }
 
-void wbi_window_unpark(wbi_window *window, uint64_t position, uint64_t hash)
+void wbi_window_unpark(wbi_window *window, uint64_t position)
 {
-	wbi_slot *slot = window_at(window, position);
+	uint64_t at = position;
 
-	WB_ASSERT(slot->state == WBI_SLOT_PARK && slot->hash == 0);
-	window->parking--;
-	slot->reason = 0;
-	if (window_link(window, position, hash) == WBI_SLOT_READY)
-		queue_push(window, position);
+	while (at != 0) {
+		wbi_slot *slot = window_at(window, at);
+
+		WB_ASSERT(slot->state == WBI_SLOT_PARK && slot->stored);
+		window->parking--;
+		slot->reason = 0;
+		slot->stored = false;
+		slot->state = WBI_SLOT_WAITING;
+		at = slot->next;
+	}
+	window_at(window, position)->state = WBI_SLOT_READY;
+	queue_push(window, position);
 }
 
 /* ---- upsets ------------------------------------------------------------- */
@@ -466,14 +478,15 @@ uint64_t wbi_window_hold(wbi_window *window, uint16_t exchange)
 		wbi_slot *slot = window_at(window, at);
 
 		if (slot->exchange != exchange ||
-		    slot->state == WBI_SLOT_DONE ||
-		    slot->state == WBI_SLOT_PARK)
+		    slot->state == WBI_SLOT_DONE)
 			continue;
 		if (lowest == 0)
 			lowest = at;
 		/* One that waits behind another exchange's event of its key
-		 * is only marked: it is done when its turn comes. */
-		if (slot->state == WBI_SLOT_WAITING)
+		 * is only marked: it is done when its turn comes. So is one
+		 * that is to park: until it has, the hold answers for it. */
+		if (slot->state == WBI_SLOT_WAITING ||
+		    slot->state == WBI_SLOT_PARK)
 			slot->exchange = WBI_WINDOW_HELD;
 		else
 			wbi_window_mark_done(window, at);

@@ -17,6 +17,9 @@
  *                      │ └──────┤ (outcome unknown)
  *                      └ DELAYED◀┘ (nacked)
  *
+ * but for those of a parked key: WAITING or add ─▶ PARK, and back again if the
+ * key's parked events have gone meanwhile.
+ *
  * Single thread. Memory is fixed at creation.
  */
 #ifndef WBI_WINDOW_H
@@ -41,11 +44,13 @@ typedef struct wbi_slot {
 	uint64_t next; /* the next position with this hash, or 0 */
 	int64_t due_us;
 	uint32_t nacks;
-	uint16_t exchange;   /* an index, opaque here */
+	uint16_t exchange;   /* an index, opaque here, or WBI_WINDOW_HELD */
 	uint16_t reply_code; /* PARK: what the broker said, or 0 */
 	uint8_t reason;      /* PARK: opaque here */
 	uint8_t state;
 	bool exposed; /* was sent and is not yet behind the durable cursor */
+	bool stored;  /* PARK: only because its key has stored events, not
+			 because of an earlier slot of this window */
 } wbi_slot;
 
 typedef struct wbi_window wbi_window;
@@ -78,10 +83,15 @@ const wbi_slot *wbi_window_slot(const wbi_window *window, uint64_t position);
  */
 wbi_slot_state wbi_window_add(wbi_window *window, uint64_t hash,
 			      uint16_t exchange);
-/* The same for one that needs no sending, and for one that must park. */
+/* The same for one that needs no sending. */
 void wbi_window_add_done(wbi_window *window);
-void wbi_window_add_park(wbi_window *window, uint16_t exchange,
-			 uint8_t reason);
+/*
+ * The same for one whose key (`hash` is not 0) has stored parked events: PARK
+ * with `follower` as its reason. But WAITING behind an earlier one of its key
+ * that may still be sent.
+ */
+wbi_slot_state wbi_window_add_park(wbi_window *window, uint64_t hash,
+				   uint16_t exchange, uint8_t follower);
 
 /* The next position that may be sent, taken off the queue; 0: none. */
 uint64_t wbi_window_pop(wbi_window *window);
@@ -108,16 +118,17 @@ void wbi_window_mark_park(wbi_window *window, uint64_t position,
 			  uint8_t follower);
 /* PARK → DONE, once it is copied. In order of position. */
 void wbi_window_parked(wbi_window *window, uint64_t position);
-/* PARK → as if just added: its key turned out to be parked no more. In order
- * of position. */
-void wbi_window_unpark(wbi_window *window, uint64_t position, uint64_t hash);
+/* PARK with `stored` → READY: its key has no stored events any more. It is the
+ * first of its key, and those behind it → WAITING. */
+void wbi_window_unpark(wbi_window *window, uint64_t position);
 
 /* Everything SENT may or may not have arrived: READY again, in order. */
 void wbi_window_lost(wbi_window *window);
 /*
  * Every unsettled slot of an exchange → DONE, or, while it waits behind another
- * exchange's event of its key, marked WBI_WINDOW_HELD and to be marked done
- * when it is popped. The lowest position of them, or 0. Nothing may be SENT.
+ * exchange's event of its key or is to park, marked WBI_WINDOW_HELD and to be
+ * marked done when it is popped. The lowest position of them, or 0. Nothing
+ * may be SENT.
  */
 uint64_t wbi_window_hold(wbi_window *window, uint16_t exchange);
 /* DELAYED slots whose time has come → READY. */

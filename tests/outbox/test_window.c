@@ -87,10 +87,13 @@ static void what_need_not_park_goes_in_order(void **state)
 	wbi_window *w = window_of(8);
 
 	(void)state;
-	wbi_window_add_park(w, 0, 9);
-	wbi_window_add_park(w, 0, 9);
-	wbi_window_unpark(w, 1, 77);
-	wbi_window_unpark(w, 2, 77);
+	assert_int_equal(wbi_window_add_park(w, 77, 0, 9), WBI_SLOT_PARK);
+	assert_int_equal(wbi_window_add_park(w, 77, 0, 9), WBI_SLOT_PARK);
+	/* Its key looks free by now, but two of it still stand here. */
+	assert_int_equal(wbi_window_add(w, 77, 0), WBI_SLOT_PARK);
+	assert_int_equal(wbi_window_parking(w), 3);
+	wbi_window_unpark(w, 1);
+	assert_int_equal(wbi_window_parking(w), 0);
 	assert_int_equal(wbi_window_pop(w), 1);
 	assert_int_equal(wbi_window_pop(w), 0);
 	send(w, 1);
