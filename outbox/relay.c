@@ -37,6 +37,13 @@ void wbi_relay_trouble(wb_relay *relay, wb_log_level level, const char *format,
 	wbi_log(relay->log, level, "relay: %s", relay->why);
 }
 
+/* What was said last is true no more. */
+void wbi_relay_trouble_over(wb_relay *relay)
+{
+	relay->why[0] = '\0';
+	relay->status_dirty = true;
+}
+
 static void relay_set_state(wb_relay *relay, wb_relay_state state)
 {
 	if (relay->state == state)
@@ -318,7 +325,7 @@ static void relay_up(wb_relay *relay)
 	relay->connect_backoff.count = 0;
 	relay->reopen_at_us = INT64_MAX;
 	relay->stat.connects++;
-	relay->why[0] = '\0';
+	wbi_relay_trouble_over(relay);
 	wbi_log(relay->log, WB_LOG_INFO, "relay: connected, cursor at %llu",
 		(unsigned long long)wbi_window_durable(
 			relay->lanes[RELAY_MAIN].window));
@@ -330,6 +337,7 @@ static void relay_down(wb_relay *relay, const wb_error *reason)
 
 	relay->up = relay->channel_open = false;
 	relay->connecting = relay->blocked = false;
+	relay->reopen_at_us = INT64_MAX;
 	wbi_relay_lost(relay);
 	wbi_relay_holds_lost(relay);
 	relay->connect_at_us =
@@ -368,7 +376,7 @@ static wb_code relay_handle(wb_relay *relay, const wb_broker_event *event,
 	case WB_BROKER_UNBLOCKED:
 		relay->blocked = false;
 		relay->progress_us = relay->now_us;
-		relay->why[0] = '\0';
+		wbi_relay_trouble_over(relay);
 		break;
 	case WB_BROKER_CHANNEL_CLOSED:
 		relay->channel_open = false;
@@ -482,11 +490,11 @@ static wb_code relay_stopping(wb_relay *relay, wb_error *err)
 		if (code != WB_OK && wb_code_class(code) == WB_CLASS_STOP)
 			return code;
 		relay->stopped_closing = true;
+		relay->stop_deadline_us = relay->now_us + RELAY_CLOSE_US;
 		wb_broker_close(relay->broker);
 		wb_broker_step(relay->broker);
 	}
-	if (relay->up && asked < 2 &&
-	    relay->now_us < relay->stop_deadline_us + 100000)
+	if (relay->up && asked < 2 && relay->now_us < relay->stop_deadline_us)
 		return WB_OK;
 	relay_set_state(relay, WB_RELAY_STOPPED);
 	relay->why[0] = '\0';
@@ -556,10 +564,22 @@ static int64_t relay_min(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-static void relay_set_deadline(wb_relay *relay)
+/* While it drains only the broker and the end of its time matter. */
+static int64_t relay_stop_deadline(const wb_relay *relay)
+{
+	if (relay->state == WB_RELAY_STOPPED)
+		return INT64_MAX;
+	return relay_min(relay->stop_deadline_us,
+			 wb_broker_deadline_us(relay->broker));
+}
+
+static int64_t relay_work_deadline(const wb_relay *relay)
 {
 	int64_t at = relay->now_us + (int64_t)relay->options.poll_ms * 1000;
 
+	if (relay->again ||
+	    (!relay->choked && wbi_relay_release_can_go(relay)))
+		return relay->now_us;
 	at = relay_min(at, relay->look_at_us[0]);
 	at = relay_min(at, relay->look_at_us[1]);
 	at = relay_min(at, wb_broker_deadline_us(relay->broker));
@@ -569,12 +589,7 @@ static void relay_set_deadline(wb_relay *relay)
 	for (size_t i = 0; i < WBI_COUNT(relay->lanes); i++)
 		at = relay_min(at, wbi_window_due_us(relay->lanes[i].window));
 	at = relay_min(at, wbi_relay_commit_due_us(relay));
-	at = relay_min(at, wbi_relay_release_due_us(relay));
-	if (relay->state == WB_RELAY_DRAINING)
-		at = relay_min(at, relay->stop_deadline_us);
-	if (relay->again || wbi_relay_release_can_go(relay))
-		at = relay->now_us;
-	relay->deadline_us = at;
+	return relay_min(at, wbi_relay_release_due_us(relay));
 }
 
 static void relay_check_readers(wb_relay *relay)
@@ -588,8 +603,10 @@ static void relay_check_readers(wb_relay *relay)
 
 static wb_code relay_work(wb_relay *relay, bool wake, wb_error *err)
 {
-	wb_code code = relay_hear(relay, err);
+	wb_code code;
 
+	relay->again = relay->choked = false;
+	code = relay_hear(relay, err);
 	if (code != WB_OK)
 		return code;
 	if (atomic_load(&relay->stop_asked) > 0)
@@ -611,10 +628,29 @@ static wb_code relay_work(wb_relay *relay, bool wake, wb_error *err)
 	return wbi_relay_commit_if_due(relay, err);
 }
 
+/* An error of a step: the end, or said once and tried again a little later. */
+static wb_code relay_stumble(wb_relay *relay, const wb_error *why,
+			     wb_error *err)
+{
+	if (wb_code_class(why->code) == WB_CLASS_STOP) {
+		relay_set_state(relay, WB_RELAY_FAILED);
+		return WBI_FAIL(err, why->code, "%s", why->text);
+	}
+	if (strncmp(relay->why, why->text, sizeof(relay->why) - 1) != 0)
+		wbi_relay_trouble(relay, WB_LOG_ERROR, "%s", why->text);
+	relay->deadline_us =
+		relay->now_us + (int64_t)relay->options.poll_ms * 1000;
+	if (!relay->owner)
+		relay->deadline_us = relay->own_at_us;
+	return WB_OK;
+}
+
 wb_code wb_relay_step(wb_relay *relay, bool wake, wb_error *err)
 {
+	wb_error why = WB_ERROR_INIT;
 	wb_code code = WB_OK;
 
+	relay->deadline_us = INT64_MAX;
 	if (relay->state == WB_RELAY_STOPPED)
 		return WB_OK;
 	if (relay->state == WB_RELAY_FAILED)
@@ -626,18 +662,17 @@ wb_code wb_relay_step(wb_relay *relay, bool wake, wb_error *err)
 		return WB_OK;
 	}
 	if (!relay->owner && relay->now_us >= relay->own_at_us)
-		code = wbi_relay_own(relay, err);
-	if (!relay->owner && (code == WB_OK || code == WB_EBUSY)) {
+		code = wbi_relay_own(relay, &why);
+	if (relay->owner)
+		code = relay_work(relay, wake, &why);
+	if (code != WB_OK && code != WB_EBUSY)
+		return relay_stumble(relay, &why, err);
+	if (!relay->owner)
 		relay->deadline_us = relay->own_at_us;
-		return WB_OK;
-	}
-	if (code == WB_OK)
-		code = relay_work(relay, wake, err);
-	if (code != WB_OK && wb_code_class(code) == WB_CLASS_STOP) {
-		relay_set_state(relay, WB_RELAY_FAILED);
-		return code;
-	}
-	relay_set_deadline(relay);
+	else if (relay->state >= WB_RELAY_DRAINING)
+		relay->deadline_us = relay_stop_deadline(relay);
+	else
+		relay->deadline_us = relay_work_deadline(relay);
 	return WB_OK;
 }
 

@@ -401,8 +401,8 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	wb_code code;
 
 	code = commit_write(relay, &parked, &why);
-	relay->commit_refused = code != WB_OK;
 	if (code != WB_OK) {
+		relay->commit_refused = true;
 		relay->commit_at_us = relay->commit_soon_us =
 			relay->now_us + (int64_t)RELAY_REFUSED_MS * 1000;
 		wbi_relay_trouble(relay, WB_LOG_ERROR,
@@ -410,6 +410,9 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 		return WBI_FAIL(err, code, "%s", why.text);
 	}
 	commit_applied(relay, low_main, low_drain, parked);
+	if (relay->commit_refused)
+		wbi_relay_trouble_over(relay);
+	relay->commit_refused = false;
 	relay->commit_cost_us =
 		relay->clock->mono_us(relay->clock->ctx) - start_us;
 	if (pause_us < 4 * relay->commit_cost_us)
@@ -449,8 +452,10 @@ int64_t wbi_relay_commit_due_us(const wb_relay *relay)
 {
 	const wbi_window *window = relay->lanes[RELAY_MAIN].window;
 
-	if (!commit_has_news(relay))
-		return relay->status_dirty ? relay->status_at_us : INT64_MAX;
+	if (!commit_has_news(relay) && !relay->status_dirty)
+		return INT64_MAX;
+	if (!commit_has_news(relay) && !relay->commit_refused)
+		return relay->status_at_us;
 	if (wbi_relay_sent(relay) == 0 && wbi_window_high(window) == relay->head)
 		return relay->commit_soon_us;
 	return relay->commit_at_us;

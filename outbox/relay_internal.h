@@ -32,6 +32,7 @@ enum {
 	RELAY_STATUS_MS = 1000,
 	RELAY_REFUSED_MS = 1000, /* between commits that found no room */
 	RELAY_READERS_MS = 60000,
+	RELAY_CLOSE_US = 100000, /* the broker's goodbye is awaited so long */
 	RELAY_NACK_MIN_MS = 5,
 	RELAY_NACK_MAX_MS = 5000
 };
@@ -185,6 +186,7 @@ struct wb_relay {
 	size_t names_size;
 	char scratch[WBI_ENVELOPE_SCRATCH];
 	bool again;          /* the batch was the limit: step again at once */
+	bool choked;         /* the adapter could take no more just now */
 	uint32_t batch_left; /* bytes that may still go in this step */
 
 	/* the loop: see relay_loop.c */
@@ -254,6 +256,7 @@ int64_t wbi_relay_commit_due_us(const wb_relay *relay);
 void wbi_relay_lost(wb_relay *relay);
 void wbi_relay_trouble(wb_relay *relay, wb_log_level level, const char *format,
 		       ...) WB_PRINTF(3, 4);
+void wbi_relay_trouble_over(wb_relay *relay);
 int64_t wbi_relay_nack_due(wb_relay *relay, uint32_t nacks);
 void wbi_relay_count_unrouted(wb_relay *relay, wb_str type);
 

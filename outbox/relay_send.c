@@ -455,7 +455,6 @@ wb_code wbi_relay_pump(wb_relay *relay, wb_error *err)
 	wb_error why = WB_ERROR_INIT;
 	wb_code code;
 
-	relay->again = false;
 	if (!pump_wanted(relay))
 		return WB_OK;
 	relay->batch_left = relay->options.batch_bytes;
@@ -468,5 +467,6 @@ wb_code wbi_relay_pump(wb_relay *relay, wb_error *err)
 	wbi_txn_abort(txn);
 	wb_broker_flush(relay->broker);
 	relay->again = code == WB_OK && relay->batch_left == 0;
+	relay->choked = code == WB_EAGAIN;
 	return code == WB_EAGAIN ? WB_OK : code;
 }

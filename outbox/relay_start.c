@@ -39,7 +39,6 @@ static long long start_read_pid(int fd)
 static wb_code start_wait(wb_relay *relay, int fd)
 {
 	relay->own_at_us = relay->now_us + (int64_t)RELAY_OWN_RETRY_MS * 1000;
-	relay->deadline_us = relay->own_at_us;
 	if (!relay->told_waiting)
 		wbi_log(relay->log, WB_LOG_INFO,
 			"relay: process %lld relays %s already: waiting for "
@@ -302,6 +301,8 @@ wb_code wbi_relay_own(wb_relay *relay, wb_error *err)
 		code = start_load(relay, err);
 	if (code != WB_OK) {
 		wbi_relay_disown(relay);
+		relay->own_at_us =
+			relay->now_us + (int64_t)RELAY_OWN_RETRY_MS * 1000;
 		return code;
 	}
 	relay->owner = true;

@@ -46,6 +46,25 @@ static void create_exchange(relay_rig *rig, const char *name)
 	relay_rig_bind(rig, name, "#");
 }
 
+/* Steps for `ms` as a loop would make them: at the relay's own deadline, or
+ * each millisecond if that is later. Returns how many. */
+static unsigned steps_in(relay_rig *rig, int64_t ms)
+{
+	int64_t end_us = rig->clock.mono_us + ms * 1000;
+	wb_error err = WB_ERROR_INIT;
+	unsigned steps = 0;
+
+	while (rig->clock.mono_us < end_us) {
+		assert_ok(wb_relay_step(rig->relay, false, &err), err);
+		if (wb_relay_deadline_us(rig->relay) > rig->clock.mono_us)
+			fake_clock_advance_us(&rig->clock, 1000);
+		else /* a step takes some time, too */
+			fake_clock_advance_us(&rig->clock, 20);
+		steps++;
+	}
+	return steps;
+}
+
 /* ---- order and loss -------------------------------------------------------- */
 
 static void a_key_discarded_between_commits_keeps_its_order(void **state)
@@ -135,6 +154,100 @@ static void parking_goes_on_when_a_release_has_made_room(void **state)
 	relay_rig_fini(rig);
 }
 
+/* ---- nothing loops hot ------------------------------------------------------- */
+
+static void a_lost_connection_forgets_to_reopen_its_channel(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+	wb_memory_cut_options cut = WB_MEMORY_CUT_INIT;
+
+	rig->options.backoff_min_ms = rig->options.backoff_max_ms = 1000;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 5);
+	for (int i = 0; i < 2; i++) {
+		wb_memory_close_channel(rig->memory, rig->broker, 504);
+		relay_rig_run(rig, 3);
+	}
+	wb_memory_refuse_next(rig->memory, 1000);
+	assert_ok(wb_memory_cut(rig->memory, &cut, &err), err);
+	relay_rig_run(rig, 3);
+	assert_int_equal(wb_relay_get_stat(rig->relay).state, WB_RELAY_DOWN);
+	assert_in_range(steps_in(rig, 4000), 1, 4100);
+	relay_rig_fini(rig);
+}
+
+static void draining_waits_without_spinning(void **state)
+{
+	wb_memory_settings settings = WB_MEMORY_SETTINGS_INIT;
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+
+	settings.confirm_min_us = settings.confirm_max_us = 5000000;
+	assert_ok(wb_memory_set(rig->memory, &settings, &err), err);
+	relay_rig_start(rig);
+	relay_rig_run(rig, 5);
+	for (int i = 0; i < 5; i++)
+		relay_rig_append(rig, "a", "");
+	wb_memory_nack_next(rig->memory, 1);
+	relay_rig_run(rig, 3);
+	wb_relay_stop(rig->relay);
+	assert_in_range(steps_in(rig, 700), 1, 800);
+	assert_int_equal(wb_relay_get_stat(rig->relay).state,
+			 WB_RELAY_DRAINING);
+	steps_in(rig, 1300);
+	assert_int_equal(wb_relay_get_stat(rig->relay).state,
+			 WB_RELAY_STOPPED);
+	assert_in_range(steps_in(rig, 100), 1, 110);
+	relay_rig_fini(rig);
+}
+
+/* From here on nothing more can be committed in the relay's environment: its
+ * map is as small as it can be and a reader keeps old pages from reuse. */
+static MDB_txn *fill_relay_env(relay_rig *rig)
+{
+	MDB_env *env = wbi_store_relay_env(rig->store);
+	MDB_txn *reader;
+
+	assert_int_equal(mdb_env_set_mapsize(env, 1), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &reader), 0);
+	for (int i = 0; i < 100 && !rig->relay->commit_refused; i++) {
+		relay_rig_append(rig, "a", "");
+		relay_rig_run(rig, 50);
+	}
+	assert_true(rig->relay->commit_refused);
+	return reader;
+}
+
+static void a_full_relay_environment_is_tried_again_now_and_then(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	MDB_txn *reader;
+
+	relay_rig_start(rig);
+	relay_rig_run(rig, 5);
+	reader = fill_relay_env(rig);
+	assert_in_range(steps_in(rig, 5000), 1, 5100);
+	wb_memory_block(rig->memory, true);
+	relay_rig_append(rig, "a", "");
+	assert_in_range(steps_in(rig, 5000), 1, 5100);
+	wb_memory_block(rig->memory, false);
+	/* With no more to write than its own state. */
+	relay_rig_kill(rig);
+	wb_memory_refuse_next(rig->memory, 1000);
+	relay_rig_start(rig);
+	assert_in_range(steps_in(rig, 5000), 1, 5100);
+	wb_memory_refuse_next(rig->memory, 0);
+	mdb_txn_abort(reader);
+	assert_int_equal(mdb_env_set_mapsize(wbi_store_relay_env(rig->store),
+					     1 << 24),
+			 0);
+	relay_rig_settle(rig);
+	assert_false(rig->relay->commit_refused);
+	assert_string_equal(rig->relay->why, "");
+	relay_rig_fini(rig);
+}
+
 #define T(test)                                                               \
 	cmocka_unit_test_setup_teardown(test, test_place_setup,               \
 					test_place_teardown)
@@ -144,6 +257,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_window_of_one_survives_a_release_that_is_returned),
 		T(parking_goes_on_when_a_release_has_made_room),
+		T(a_lost_connection_forgets_to_reopen_its_channel),
+		T(draining_waits_without_spinning),
+		T(a_full_relay_environment_is_tried_again_now_and_then),
 		T(a_released_key_loses_nothing_that_another_lane_parks),
 		T(a_key_discarded_between_commits_keeps_its_order),
 	};
