@@ -53,13 +53,13 @@ static void hold_exchange(wb_relay *relay, size_t index, wb_str text)
 		exchange->first = wbi_window_low(drain->window) + 1;
 		wbi_window_reset(drain->window, exchange->first - 1);
 		drain->active = false;
-	} else {
+	} else if (exchange->state == RELAY_OPEN) {
 		first = wbi_window_hold(main->window, (uint16_t)index);
 		if (first == 0)
 			first = wbi_window_high(main->window) + 1;
 		exchange->first = first;
 		exchange->since_us = relay->clock->real_us(relay->clock->ctx);
-	}
+	} /* else found, for a released event: what was held stays so */
 	exchange->dirty = true;
 	hold_wait(relay, exchange);
 	wbi_relay_trouble(relay, WB_LOG_WARN,

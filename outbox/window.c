@@ -404,6 +404,9 @@ void wbi_window_mark_park(wbi_window *window, uint64_t position,
 	wbi_slot *slot = window_at(window, position);
 
 	window_leave(window, slot);
+	/* Who consumes has not seen it: sending it again repeats nothing. */
+	window->exposed -= slot->exposed;
+	slot->exposed = false;
 	window_park(window, slot, reason, false);
 	slot->reply_code = reply_code;
 	window->follower = follower;
