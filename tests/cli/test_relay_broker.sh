@@ -86,15 +86,41 @@ is "discard, tried" "would be discarded" "$(at events.0.outcome)"
 run "$waybill" outbox discard wrong --reason "a test" --json
 is "discard" 0 $code
 is "one event" 1 "$(at events)"
+run "$waybill" outbox show wrong --json
+is "show: it is discarded" discarded "$(at state)"
+is "show: why it is" "a test" "$(at discarded.why)"
+run "$waybill" outbox show wrong
+has "show for people" "discarded by $(id -un) at 2" "$out"
+run "$waybill" outbox ls --state discarded --json
+is "ls: discarded" wrong "$(at events.0.id)"
+run "$waybill" outbox ls --state delivered --limit 1000 --json
+is "ls: it is not delivered" 0 "$(grep -c wrong "$dir/out")"
 config "$x" '#' 5
 run "$waybill" setup
 run "$waybill" outbox retry --key a --reason "bound now"
 is "retry" 0 $code
 has "the whole key" "released" "$out"
+run "$waybill" outbox audit --json
+is "the audit: the discard" discard "$(at audit.0.what)"
+is "the audit: of which event" wrong "$(at audit.0.id)"
+is "the audit: the retry" retry "$(at audit.1.what)"
+is "the audit: of which key" a "$(at audit.1.key)"
+is "the audit: who" "$(id -un)" "$(at audit.1.who)"
+run "$waybill" outbox audit --limit 1
+has "the newest comes last" "bound now" "$(tail -n 1 "$dir/out")"
+has "older ones are counted" "(1 older ones: --limit)" "$err"
 run "$relay" --until-empty
 is "all that was parked is delivered" 0 $code
 run "$waybill" outbox ls --json
 is "nothing is open" 0 "$(at events)"
+yes '{"type":"order.more"}' | head -n 300 | "$waybill" append >/dev/null
+run "$relay" --until-empty
+is "more is delivered" 0 $code
+run "$waybill" outbox show wrong
+has "a discarded event that has left the journal is remembered" \
+	"a test" "$out"
+run "$waybill" outbox show 203 --json
+is "by its position too" wrong "$(at id)"
 
 # ---- a missing exchange ----------------------------------------------------
 config "$x-late" '#' 5
