@@ -13,10 +13,15 @@ typedef struct audit_options {
 } audit_options;
 
 static const cli_flag audit_flags[] = {
-	{{.name = "limit", .kind = WBI_CONFIG_NUMBER,
-	  .offset = offsetof(audit_options, limit), .min = 1, .max = 1000000,
-	  .init = "50", .arg = "N",
-	  .help = "The last N at most."}, 'n'},
+	{{.name = "limit",
+	  .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(audit_options, limit),
+	  .min = 1,
+	  .max = 1000000,
+	  .init = "50",
+	  .arg = "N",
+	  .help = "The last N at most."},
+	 'n'},
 };
 
 static wb_code audit_see(void *ctx, uint64_t number, const wbi_audit *audit,

@@ -129,14 +129,37 @@ run "$relay" --until-empty --declare never
 is "events for a missing exchange are held" 3 $code
 run "$waybill" outbox stat --json
 is "stat: held" "$x-late" "$(at held.0.exchange)"
+is "stat: events held" 1 "$(at held.0.events)"
+has "stat: for so long" . "$(at held.0.oldest_age_seconds)"
 run "$waybill" outbox ls --state held --json
 is "ls: held" 1 "$(at events)"
 run "$waybill" outbox stat --prometheus
-has "metrics: held" "exchange=\"$x-late\"" "$out"
+has "metrics: held" \
+	"waybill_outbox_held_events{service=\"shop\",exchange=\"$x-late\"} 1" \
+	"$out"
+is "a scraper has no complaint" "" "$(metrics_complaints)"
 run "$relay" --until-empty
 is "declared and delivered" 0 $code
 run "$waybill" outbox stat --json
 is "nothing is held" 0 "$(at held)"
+
+# ---- accepted unrouted -----------------------------------------------------
+config "$x-none" 'nothing' 5
+sed -i "s/- exchange: $x-none\$/- {exchange: $x-none, unroutable: accept}/" \
+	relay.yaml
+printf '%s\n' '{"type":"a\"b\\\\c.d"}' '{"type":"plain"}' '{"type":"plain"}' |
+	"$waybill" append >/dev/null
+run "$relay" --until-empty
+is "unrouted events are accepted" 0 $code
+run "$waybill" outbox stat --json
+is "stat: unrouted of a type" 2 "$(at unrouted.plain)"
+is "stat: unrouted in all" 3 "$(at relay.unrouted)"
+run "$waybill" outbox stat
+has "stat for people: unrouted" "plain" "$out"
+run "$waybill" outbox stat --prometheus
+has "metrics: unrouted" 'service="shop",type="plain"} 2' "$out"
+has "metrics: a label is escaped" 'type="a\"b\\\\c.d"} 1' "$out"
+is "a scraper has no complaint" "" "$(metrics_complaints)"
 
 # ---- a running daemon ------------------------------------------------------
 "$relay" >log 2>&1 </dev/null &
