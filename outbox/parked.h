@@ -45,8 +45,9 @@ wb_code wbi_parked_retry(wb_store *store, wb_str key, uint64_t position,
 
 /*
  * Delete one parked event for good. What is parked behind it stays until the
- * key is retried. WB_ENOTFOUND. WB_EAGAIN: the relay's cursor has not passed
- * its position yet, so that a restarted relay would send it; try again.
+ * key is retried. WB_ENOTFOUND. WB_EAGAIN: the relay's cursor, or the hold of
+ * its exchange, has not passed its position yet, so that a restarted relay
+ * would send it; try again.
  */
 wb_code wbi_parked_discard(wb_store *store, wb_str key, uint64_t position,
 			   const wbi_actor *actor, wb_error *err);

@@ -38,7 +38,8 @@ static void hold_wait(wb_relay *relay, relay_exchange *exchange)
 		relay->now_us + (int64_t)relay->options.probe_ms * 1000;
 }
 
-/* Nothing may be SENT: the channel was closed. */
+/* Nothing may be SENT: the channel was closed. One that is FOUND keeps its
+ * first position: only a released event was on its way to it. */
 static void hold_exchange(wb_relay *relay, size_t index, wb_str text)
 {
 	relay_exchange *exchange = &relay->exchanges[index];
@@ -59,7 +60,7 @@ static void hold_exchange(wb_relay *relay, size_t index, wb_str text)
 			first = wbi_window_high(main->window) + 1;
 		exchange->first = first;
 		exchange->since_us = relay->clock->real_us(relay->clock->ctx);
-	} /* else found, for a released event: what was held stays so */
+	}
 	exchange->dirty = true;
 	hold_wait(relay, exchange);
 	wbi_relay_trouble(relay, WB_LOG_WARN,
