@@ -75,8 +75,7 @@ static wb_code park_row(wb_relay *relay, MDB_txn *txn, const wbi_slot *slot,
 	wbi_parked row = {.state = WBI_PARKED,
 			  .reason = slot->reason,
 			  .reply_code = slot->reply_code,
-			  .attempts = slot->reason == WBI_PARK_UNROUTABLE ||
-				      slot->reason == WBI_PARK_REFUSED,
+			  .attempts = slot->reply_code != 0 ? 1 : 0,
 			  .first_us = now_us,
 			  .last_us = now_us,
 			  .exchange = wb_str_from(route->exchange),
@@ -89,6 +88,31 @@ static wb_code park_row(wb_relay *relay, MDB_txn *txn, const wbi_slot *slot,
 	row.text = wb_str_from(text);
 	return wbi_parked_add(txn, wbi_store_relay_tables(relay->store), key,
 			      position, &row, ret_added, err);
+}
+
+/* May one more be parked? Said once, not at every commit. */
+static wb_code park_check_room(wb_relay *relay, MDB_txn *txn, wb_error *err)
+{
+	uint64_t bytes, rows;
+	wb_code code;
+
+	code = wbi_table_size(txn,
+			      wbi_store_relay_tables(relay->store)->parked,
+			      &bytes, &rows, err);
+	if (code != WB_OK || bytes < relay->options.parked_max_bytes) {
+		relay->park_full = false;
+		return code;
+	}
+	if (!relay->park_full)
+		wbi_relay_trouble(relay, WB_LOG_ERROR,
+				  "parked events use %" PRIu64
+				  " bytes, the limit is %" PRIu64
+				  ": nothing more is parked and the cursor "
+				  "stays: retry or discard some, or raise "
+				  "parked_max_bytes",
+				  bytes, relay->options.parked_max_bytes);
+	relay->park_full = true;
+	return WB_OK;
 }
 
 /*
@@ -120,6 +144,8 @@ static wb_code park_slot(wb_relay *relay, MDB_txn *store_txn, MDB_txn *txn,
 		}
 	}
 	*ret = PARK_LATER;
+	if (code == WB_OK && !relay->park_full)
+		code = park_check_room(relay, txn, err);
 	if (code != WB_OK || relay->park_full)
 		return code;
 	code = park_row(relay, txn, slot, record, &event, position, &added,
@@ -167,31 +193,6 @@ static void park_apply(relay_lane *lane, const uint8_t *actions)
 		else if (actions[at - low - 1] == PARK_UNDONE)
 			wbi_window_unpark(lane->window, at);
 	}
-}
-
-/* May more be parked? Said once, not at every commit. */
-static wb_code park_check_room(wb_relay *relay, MDB_txn *txn, wb_error *err)
-{
-	uint64_t bytes, rows;
-	wb_code code;
-
-	code = wbi_table_size(txn,
-			      wbi_store_relay_tables(relay->store)->parked,
-			      &bytes, &rows, err);
-	if (code != WB_OK || bytes < relay->options.parked_max_bytes) {
-		relay->park_full = false;
-		return code;
-	}
-	if (!relay->park_full)
-		wbi_relay_trouble(relay, WB_LOG_ERROR,
-				  "parked events use %" PRIu64
-				  " bytes, the limit is %" PRIu64
-				  ": nothing more is parked and the cursor "
-				  "stays: retry or discard some, or raise "
-				  "parked_max_bytes",
-				  bytes, relay->options.parked_max_bytes);
-	relay->park_full = true;
-	return WB_OK;
 }
 
 static wb_code commit_parks(wb_relay *relay, MDB_txn *txn, uint64_t *parked,
@@ -404,6 +405,7 @@ wb_code wbi_relay_commit(wb_relay *relay, wb_error *err)
 	code = commit_write(relay, &parked, &why);
 	if (code != WB_OK) {
 		relay->commit_refused = true;
+		relay->park_full = false; /* of rows that are not there */
 		relay->commit_at_us = relay->commit_soon_us =
 			relay->now_us + (int64_t)RELAY_REFUSED_MS * 1000;
 		wbi_relay_trouble(relay, WB_LOG_ERROR,

@@ -180,14 +180,7 @@ static wb_code release_send(wb_relay *relay, size_t index, wb_str record,
 	r->accept = route->unroutable == WB_UNROUTABLE_ACCEPT;
 	memcpy(r->type, event.type.ptr, event.type.len & 255);
 	r->type[event.type.len & 255] = '\0';
-	/* While the exchange is drained they may go: what is parked of a key is
-	 * older than what is held of it, and it may be in the drain's way,
-	 * where parked events have used up their room. */
 	if (relay->exchanges[r->exchange].state == RELAY_HELD) {
-		/* Its repeat is owed to the channel that was closed, and must
-		 * not keep the others from theirs until the exchange is back. */
-		relay->release_exposed -= r->exposed;
-		r->exposed = false;
 		r->due_us = relay->now_us +
 			    (int64_t)relay->options.probe_ms * 1000;
 		return WB_OK;
@@ -233,12 +226,11 @@ static wb_code release_next(wb_relay *relay, size_t index, MDB_txn *txn,
 	return code == WB_EAGAIN ? code : WBI_FAIL(err, code, "%s", why.text);
 }
 
-/* With no room for more parked events the cursor waits for these to go: then
- * they get the share of the window that is kept for the lowest positions. */
 static bool release_may_send(const wb_relay *relay, const relay_release *r)
 {
-	return r->exposed ? wbi_relay_may_send(relay)
-			  : wbi_relay_room(relay, relay->park_full);
+	if (r->exposed)
+		return wbi_relay_may_send(relay);
+	return wbi_relay_room(relay, relay->release_exposed == 0);
 }
 
 wb_code wbi_relay_release_pump(wb_relay *relay, MDB_txn *env_txn,

@@ -44,14 +44,17 @@ bool wbi_relay_may_send(const wb_relay *relay)
 /*
  * What was sent and is not yet behind a durable cursor may be sent again after
  * a crash: never more than `window` events. A share of that is kept for the
- * lowest position of each lane, because only that one can move a cursor: else
- * two lanes could fill the window with positions that neither may commit.
+ * lowest position of each lane and the first release, because only those can
+ * move a cursor or make room for parked events: else the lanes could fill the
+ * window with positions that none may commit.
  */
 bool wbi_relay_room(const wb_relay *relay, bool lowest)
 {
 	uint32_t window = relay->options.window;
-	uint32_t kept = lowest || window == 1 ? 0 : 1 + window / 64;
+	uint32_t kept = window > 3 ? 3 + window / 64 : window - 1;
 
+	if (lowest)
+		kept = 0;
 	return wbi_relay_may_send(relay) &&
 	       send_exposed(relay) < window - kept;
 }

@@ -404,11 +404,13 @@ void wbi_window_mark_park(wbi_window *window, uint64_t position,
 	wbi_slot *slot = window_at(window, position);
 
 	window_leave(window, slot);
-	/* Who consumes has not seen it: sending it again repeats nothing. */
-	window->exposed -= slot->exposed;
-	slot->exposed = false;
 	window_park(window, slot, reason, false);
 	slot->reply_code = reply_code;
+	/* It reached no queue: should it be sent again, that is no repeat.
+	 * And it may stand here for long: it must not use up the window. */
+	if (slot->exposed)
+		window->exposed--;
+	slot->exposed = false;
 	window->follower = follower;
 	for (uint64_t at = slot->next; at != 0;) {
 		wbi_slot *behind = window_at(window, at);
@@ -424,6 +426,12 @@ void wbi_window_parked(wbi_window *window, uint64_t position)
 	wbi_slot *slot = window_at(window, position);
 
 	WB_ASSERT(slot->state == WBI_SLOT_PARK);
+	for (uint64_t at = slot->next; at != 0;) {
+		wbi_slot *behind = window_at(window, at);
+
+		at = behind->stored ? 0 : behind->next;
+		behind->stored = true;
+	}
 	window->parking--;
 	slot->state = WBI_SLOT_DONE;
 	window_unlink(window, slot, false);

@@ -48,7 +48,8 @@ typedef struct wbi_slot {
 	uint16_t reply_code; /* PARK: what the broker said, or 0 */
 	uint8_t reason;      /* PARK: opaque here */
 	uint8_t state;
-	bool exposed; /* was sent and is not yet behind the durable cursor */
+	bool exposed; /* was sent, may have arrived, and is not yet behind the
+			 durable cursor: after a crash it is sent again */
 	bool stored;  /* PARK: only because its key has stored events, not
 			 because of an earlier slot of this window */
 } wbi_slot;

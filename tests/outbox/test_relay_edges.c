@@ -111,6 +111,34 @@ static void a_released_key_loses_nothing_that_another_lane_parks(void **state)
 	relay_rig_fini(rig);
 }
 
+static void what_a_hold_still_answers_for_cannot_be_discarded(void **state)
+{
+	const wb_route route = {.type = "other.#", .exchange = "other"};
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+
+	relay_rig_routes(rig, &route, 1);
+	relay_rig_start(rig);
+	wb_memory_nack_next(rig->memory, 3);
+	relay_rig_append(rig, "a", "k");
+	relay_rig_append(rig, "other.a", "k"); /* waits behind it */
+	relay_rig_append(rig, "other.a", "j"); /* finds no exchange */
+	relay_rig_run(rig, 5);
+	wb_memory_return_next(rig->memory, 1);
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).parked, 2);
+	discard(rig, S("k"), 1);
+	assert_code(wbi_parked_discard(rig->store, S("k"), 2, &operator, &err),
+		    WB_EAGAIN, err);
+	create_exchange(rig, "other");
+	relay_rig_run(rig, 6000);
+	relay_rig_settle(rig);
+	discard(rig, S("k"), 2);
+	relay_rig_settle(rig);
+	assert_string_equal(relay_rig_arrived(rig), "3");
+	relay_rig_fini(rig);
+}
+
 /* ---- limits that are reached ------------------------------------------------ */
 
 static void a_window_of_one_survives_a_release_that_is_returned(void **state)
@@ -135,7 +163,7 @@ static void parking_goes_on_when_a_release_has_made_room(void **state)
 {
 	relay_rig *rig = rig_of(state);
 
-	rig->options.parked_max_bytes = 4096;
+	rig->options.parked_max_bytes = 12288;
 	relay_rig_start(rig);
 	relay_rig_run(rig, 2);
 	wb_memory_return_next(rig->memory, 2);
@@ -151,6 +179,57 @@ static void parking_goes_on_when_a_release_has_made_room(void **state)
 	relay_rig_run(rig, 3000);
 	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 3);
 	relay_rig_settle(rig);
+	relay_rig_fini(rig);
+}
+
+static void full_parked_events_can_be_released_with_a_full_window(void **state)
+{
+	relay_rig *rig = rig_of(state);
+
+	rig->options.window = 2;
+	rig->options.parked_max_bytes = 12288;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 4);
+	relay_rig_append_size(rig, "a", "k", 2500);
+	relay_rig_append_size(rig, "a", "j", 2500);
+	relay_rig_append(rig, "a", "l");
+	relay_rig_append(rig, "a", "m");
+	relay_rig_run(rig, 3000);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 2);
+	retry(rig, S("k"), 0);
+	relay_rig_settle(rig);
+	assert_string_equal(relay_rig_arrived(rig), "1");
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 4);
+	relay_rig_fini(rig);
+}
+
+static void what_is_parked_stays_under_its_limit(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	uint64_t bytes, rows;
+	MDB_txn *txn;
+
+	rig->options.parked_max_bytes = 65536;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 1);
+	for (int i = 0; i < 500; i++)
+		relay_rig_append_size(rig, "a", "k", 1000);
+	relay_rig_run(rig, 3000);
+	assert_int_equal(mdb_txn_begin(rig->relay->env, NULL, MDB_RDONLY, &txn),
+			 0);
+	assert_int_equal(
+		wbi_table_size(txn,
+			       wbi_store_relay_tables(rig->store)->parked,
+			       &bytes, &rows, NULL),
+		WB_OK);
+	mdb_txn_abort(txn);
+	assert_in_range(bytes, 40000, 65536 + 8192);
+	retry(rig, S("k"), 0);
+	relay_rig_settle(rig);
+	assert_int_equal(wb_memory_get_queue_stat(rig->memory, "all").arrived,
+			 500);
 	relay_rig_fini(rig);
 }
 
@@ -255,8 +334,11 @@ static void a_full_relay_environment_is_tried_again_now_and_then(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(what_a_hold_still_answers_for_cannot_be_discarded),
 		T(a_window_of_one_survives_a_release_that_is_returned),
 		T(parking_goes_on_when_a_release_has_made_room),
+		T(full_parked_events_can_be_released_with_a_full_window),
+		T(what_is_parked_stays_under_its_limit),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
 		T(draining_waits_without_spinning),
 		T(a_full_relay_environment_is_tried_again_now_and_then),
