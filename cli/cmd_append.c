@@ -398,7 +398,7 @@ static void print_lines(const append_run *run, const wb_error *err)
 	if (err->code != WB_OK) {
 		json_object_set_new(answer, "line",
 				    json_integer((json_int_t)run->line));
-		json_object_set_new(answer, "error", json_string(err->text));
+		json_object_set_new(answer, "error", cli_json_text(err->text));
 	}
 	cli_json_print(answer);
 }

@@ -39,11 +39,11 @@ static void on_finding(void *ctx, const wbi_finding *finding)
 	if (run->ctx->json) {
 		json_array_append_new(
 			run->findings,
-			json_pack("{s:s, s:s, s:s, s:I, s:s}", "code",
+			json_pack("{s:s, s:s, s:s, s:I, s:o}", "code",
 				  wb_code_name(finding->code), "file",
 				  finding->file, "table", finding->table,
 				  "position", (json_int_t)finding->position,
-				  "text", finding->text));
+				  "text", cli_json_text(finding->text)));
 		return;
 	}
 	printf("%s", finding->file);
@@ -120,9 +120,9 @@ static int backup_run(cli_context *ctx)
 		return cli_fail_error(ctx, &err);
 	cli_progress_end(&run.progress, run.done);
 	if (ctx->json)
-		cli_json_print(json_pack("{s:s, s:s}", "store",
+		cli_json_print(json_pack("{s:s, s:o}", "store",
 					 ctx->config.store, "backup",
-					 ctx->args[0]));
+					 cli_json_text(ctx->args[0])));
 	else
 		printf("copied %s to %s\n", ctx->config.store, ctx->args[0]);
 	return CLI_OK;
@@ -141,8 +141,9 @@ static int restore_run(cli_context *ctx)
 		return cli_fail_error(ctx, &err);
 	cli_progress_end(&run.progress, run.done);
 	if (ctx->json)
-		cli_json_print(json_pack("{s:s, s:s}", "backup", ctx->args[0],
-					 "store", ctx->args[1]));
+		cli_json_print(json_pack("{s:o, s:o}", "backup",
+					 cli_json_text(ctx->args[0]), "store",
+					 cli_json_text(ctx->args[1])));
 	else
 		printf("made store %s from %s, with a new origin\n",
 		       ctx->args[1], ctx->args[0]);

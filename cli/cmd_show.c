@@ -104,7 +104,8 @@ json_t *cli_seen_json(const cli_seen *seen)
 
 	put_number(object, "position", seen->position);
 	put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
-	put_text(object, "why", wb_str_from(cli_why(seen, why, sizeof(why))));
+	json_object_set_new(object, "why",
+			    cli_json_text(cli_why(seen, why, sizeof(why))));
 	put_event(object, &seen->event);
 	for (size_t i = 0; i < seen->event.header_count; i++) {
 		const wb_header *header = &seen->event.headers[i];
@@ -287,7 +288,7 @@ static wb_code show_see(void *ctx, const cli_seen *seen, wb_error *err)
 		return WB_ENOTFOUND;
 	}
 	json = cli_seen_json(seen);
-	json_object_set_new(json, "why", json_string(why));
+	json_object_set_new(json, "why", cli_json_text(why));
 	cli_json_print(json);
 	return WB_ENOTFOUND;
 }

@@ -75,6 +75,10 @@ void cli_scrub_uri(char *uri);
 
 /* ---- say.c ------------------------------------------------------------- */
 
+/* First of all in main(): standard streams that are closed are made to fail,
+ * lest a file of the store gets such a number and is written into. */
+void cli_std_open(void);
+
 /* "waybill append: text" on stderr; returns `code`, to be returned on. */
 int cli_fail(const cli_context *ctx, int code, const char *format, ...)
 	WB_PRINTF(3, 4);

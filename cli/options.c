@@ -72,13 +72,16 @@ static void table_make(const cli_command *command, option_table *table)
 
 /* ---- secrets ----------------------------------------------------------- */
 
+/* Generous on purpose: a password with a bare '/' or '@' in it is no URI, and
+ * still a password. */
 void cli_scrub_uri(char *uri)
 {
-	for (char *p = strstr(uri, "://"); p; p = strstr(p, "://")) {
-		char *end = p + 3 + strcspn(p + 3, "/?,");
-		char *colon = NULL, *at = NULL;
+	for (char *p = strstr(uri, "://"), *next; p; p = next) {
+		char *colon = NULL, *at = NULL, *end;
 
 		p += 3;
+		next = strstr(p, "://");
+		end = next ? next : p + strlen(p);
 		for (char *c = p; c < end; c++) {
 			if (*c == ':' && !colon && !at)
 				colon = c;
@@ -126,9 +129,8 @@ static const cli_flag *flag_of_letter(const cli_command *command, int letter)
 }
 
 /* What getopt_long calls '?' or ':'; `word` is the argument as it stands. */
-static int bad_option(const cli_context *ctx, int c, char *word)
+static int bad_option(const cli_context *ctx, int c, const char *word)
 {
-	cli_scrub_uri(word); /* it may be a mistyped --amqp=... */
 	if (c == ':')
 		return cli_usage(ctx, "'%s' needs a value", word);
 	if (optopt && optopt < OPT_BASE)

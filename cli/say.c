@@ -4,6 +4,7 @@
  * to stderr, so that stdout holds nothing but the answer. One thread.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,20 @@
 
 enum { PROGRESS_US = 100000 };
 
+/* Open the wrong way round, so that a use is an error as it would have been. */
+void cli_std_open(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", fcntl(STDIN_FILENO, F_GETFD) < 0
+					       ? O_WRONLY
+					       : O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 WB_PRINTF(2, 0)
 static void say(const cli_context *ctx, const char *format, va_list args)
 {
@@ -24,6 +39,7 @@ static void say(const cli_context *ctx, const char *format, va_list args)
 	char raw[1024], line[2048];
 
 	vsnprintf(raw, sizeof(raw), format, args);
+	cli_scrub_uri(raw); /* it may quote a misplaced --amqp */
 	fprintf(stderr, "%s%s%s: %s\n", ctx->program, name[0] ? " " : "", name,
 		wbi_text_show(wb_str_from(raw), line, sizeof(line)));
 }

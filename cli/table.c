@@ -14,6 +14,8 @@
 
 #include <libsmartcols.h>
 
+#include "lib/base/text.h"
+
 struct cli_table {
 	const cli_column *columns;
 	size_t count;
@@ -100,6 +102,14 @@ bool cli_table_row(cli_table *table, const char *const *cells)
 		if (scols_line_set_data(line, i, cells[i] ? cells[i] : ""))
 			return false;
 	return line != NULL;
+}
+
+json_t *cli_json_text(const char *text)
+{
+	char shown[4 * 4096 + 1];
+
+	return json_string(
+		wbi_text_show(wb_str_from(text), shown, sizeof(shown)));
 }
 
 bool cli_json_print(json_t *value)

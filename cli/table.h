@@ -26,6 +26,8 @@ bool cli_table_print(cli_table *table);
 
 /* Print one JSON value and a line end; takes over `value` (NULL: false). */
 bool cli_json_print(json_t *value);
+/* A string, whatever its bytes: those that are not UTF-8 come as \xNN. */
+json_t *cli_json_text(const char *text);
 /* The same on one line in any case, not flushed: for one of many. */
 bool cli_json_print_line(json_t *value);
 

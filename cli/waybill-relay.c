@@ -411,6 +411,7 @@ int main(int argc, char **argv)
 	bool done;
 	int code;
 
+	cli_std_open();
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
 		printf("waybill-relay %s\n", wb_version());
 		return CLI_OK;

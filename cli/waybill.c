@@ -129,6 +129,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	cli_std_open();
 	setlocale(LC_CTYPE, ""); /* tables: the width of characters */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {

@@ -185,6 +185,30 @@ kill $tail_pid
 wait $tail_pid 2>/dev/null
 has "tail -f shows what is appended" followed "$(cat tailed)"
 
+# ---- what could go wrong around a command -----------------------------------
+echo '{"type":"a"}' >one
+"$waybill" append --json <one >&- 2>"$dir/err"
+is "a closed stdout is an error" 1 $?
+"$waybill" append --json <one >&- 2>&-
+is "and a closed stderr too" 1 $?
+is "nothing is written into the store instead" 0 \
+	"$(wc -c <"$dir/s/relay/open.lock")"
+run "$waybill" fsck
+is "which is still sound" 0 $code
+for word in amqp://u:geheim@h --ampq=amqp://u:ge/he@im@h; do
+	run "$waybill" outbox stat "$word"
+	is "a misplaced URI is wrong usage" 2 $code
+	is "and shows no password" 0 "$(grep -c 'geheim\|ge/he\|im@h' "$dir/err")"
+done
+long=k$(printf '\303\251%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 \
+	20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35)
+feed '{"type":"a","'"$long"'":1}\n' "$waybill" append --json
+is "text that was cut in a character is still JSON" \
+	yes "$(at error | grep -q 'its name or value' && echo yes)"
+name=$(printf 'b\377')
+run "$waybill" backup "$dir/$name" --json
+is "a name that is not UTF-8 is still JSON" "$dir/b\\xff" "$(at backup)"
+
 # ---- retry and discard, with nothing to do ---------------------------------
 run "$waybill" outbox retry
 is "retry asks which" 2 $code
@@ -208,7 +232,7 @@ is "restore" 0 $code
 run "$waybill" fsck "$dir/r"
 is "the restored store is sound" 0 $code
 run "$waybill" outbox stat --store "$dir/r" --json
-is "and holds the events" 508 "$(at head)"
+is "and holds the events" 510 "$(at head)"
 dd if=/dev/zero of="$dir/r/data.mdb" bs=4096 seek=6 count=4 conv=notrunc \
 	2>/dev/null
 run "$waybill" fsck "$dir/r" --json
