@@ -97,6 +97,9 @@ wb_code cli_view_refresh(cli_view *view, wb_error *err)
 	if (rc == WB_OK)
 		rc = wbi_journal_quota(&view->journal, txn, &view->quota, err);
 	wbi_txn_abort(txn);
+	/* As with a cursor of another origin: nothing here is settled. */
+	if (view->cursor > view->head)
+		view->cursor = 0;
 	return rc;
 }
 
