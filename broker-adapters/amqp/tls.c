@@ -204,8 +204,10 @@ static wb_code tls_set_name(wbi_tls *tls, wb_error *err)
 	X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
 	bool ok;
 
-	X509_VERIFY_PARAM_set_hostflags(param,
-					X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* The subject's common name is no host name (RFC 9525, 2). */
+	X509_VERIFY_PARAM_set_hostflags(
+		param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+			       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	if (tls_is_address(tls->name))
 		ok = X509_VERIFY_PARAM_set1_ip_asc(param, tls->name) == 1;
 	else
@@ -274,8 +276,8 @@ static wb_code tls_refuse(const wbi_tls *tls, long result, wb_error *err)
 		break;
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
-		cure = "connect by a name that the certificate carries, or "
-		       "set tls_server_name to one";
+		cure = "connect by a name that the certificate carries as a "
+		       "subjectAltName, or set tls_server_name to one";
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:

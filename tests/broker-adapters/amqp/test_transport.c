@@ -386,7 +386,8 @@ static void time_makes_the_descriptor_readable(void **state)
 
 static char directory[] = "/tmp/waybill-tls-XXXXXX";
 static char ca_path[64], other_path[64], client_path[64];
-static tls_identity ca, other_ca, good, expired, elsewhere, client;
+static tls_identity ca, other_ca, good, expired, elsewhere, nameless,
+	client;
 
 static int make_identities(void **state)
 {
@@ -403,6 +404,8 @@ static int make_identities(void **state)
 	expired = tls_identity_new("broker", "DNS:broker.example", -60, &ca);
 	elsewhere =
 		tls_identity_new("broker", "DNS:elsewhere.example", 3600, &ca);
+	nameless = tls_identity_new("broker.example", "IP:127.0.0.2", 3600,
+				    &ca);
 	client = tls_identity_new("client", "DNS:client.example", 3600, &ca);
 	tls_identity_write(&ca, ca_path);
 	tls_identity_write(&other_ca, other_path);
@@ -413,7 +416,7 @@ static int make_identities(void **state)
 static int remove_identities(void **state)
 {
 	tls_identity *all[] = {&ca,      &other_ca,  &good,
-			       &expired, &elsewhere, &client};
+			       &expired, &elsewhere, &nameless, &client};
 
 	(void)state;
 	for (size_t i = 0; i < WBI_COUNT(all); i++)
@@ -502,6 +505,8 @@ static void bad_certificates_are_refused_with_the_cure(void **state)
 		 "tls_server_name"},
 		{"127.0.0.1", ca_path, &elsewhere, "mismatch",
 		 "tls_server_name"},
+		{"broker.example", ca_path, &nameless, "mismatch",
+		 "subjectAltName"},
 	};
 
 	(void)state;
