@@ -269,9 +269,11 @@ wb_code wbi_codec_put_method(const wbi_codec *codec, wbi_buffer *out,
 			     void *method, wb_error *err)
 {
 	enum { FRONT = WBI_FRAME_HEADER + METHOD_MIN };
+	size_t most = codec->frame_max;
 	wb_code code = WB_OK;
 
-	for (size_t room = 128; room <= codec->frame_max; room *= 4) {
+	for (size_t room = 128, last = 0; room > last;
+	     last = room, room = room < most / 4 ? room * 4 : most) {
 		uint8_t *to = wbi_buffer_room(out, room, &code);
 		amqp_bytes_t space;
 		int len;

@@ -23,6 +23,7 @@
 enum {
 	MS = 1000,
 	SECOND = 1000 * 1000,
+	ANSWER_MAX_S = 60, /* a quorum queue may take its time to be made */
 	HEADER_TEXTS_MAX = 2 * 1024 * 1024 /* nested ones, printed */
 };
 
@@ -184,6 +185,13 @@ bool wbi_session_send(wbi_session *session, uint16_t channel,
 	return true;
 }
 
+bool wbi_session_ask(wbi_session *session, uint16_t channel,
+		     amqp_method_number_t id, void *method)
+{
+	session->asked_us = session->now_us;
+	return wbi_session_send(session, channel, id, method);
+}
+
 /* ---- frames ------------------------------------------------------------ */
 
 static bool session_is_connection_method(amqp_method_number_t id)
@@ -257,19 +265,40 @@ void wbi_session_feed(wbi_session *session, const uint8_t *bytes, size_t len,
 
 /* ---- time -------------------------------------------------------------- */
 
+/*
+ * When what was asked of a connection that is up must have been answered:
+ * heartbeats alone do not show that a channel works. INT64_MAX: nothing is
+ * owed, or the broker blocks us, and then it does not read either.
+ */
+static int64_t session_answer_us(const wbi_session *s)
+{
+	const session_declares *d = &s->declares;
+	bool owed = s->channel == CHANNEL_OPENING ||
+		    s->channel == CHANNEL_CONFIRMING ||
+		    d->channel == CHANNEL_OPENING || d->sent ||
+		    s->consumer.state == CONSUMER_QOS ||
+		    s->consumer.state == CONSUMER_CONSUME;
+
+	if (!owed || s->blocked)
+		return INT64_MAX;
+	return s->asked_us + (int64_t)ANSWER_MAX_S * SECOND;
+}
+
 int64_t wbi_session_deadline_us(const wbi_session *session)
 {
-	int64_t send, dead;
+	int64_t send, dead, answer = session_answer_us(session);
 
 	if (session->stage == SESSION_OVER)
 		return INT64_MAX;
 	if (session->stage != SESSION_UP)
 		return session->stage_deadline_us;
 	if (session->heartbeat_us == 0)
-		return INT64_MAX;
+		return answer;
 	send = session->sent_us + session->heartbeat_us / 2;
 	dead = session->heard_us + session->heartbeat_us * 2;
-	return send < dead ? send : dead;
+	if (dead > send)
+		dead = send;
+	return dead < answer ? dead : answer;
 }
 
 static void session_timed_out(wbi_session *s)
@@ -299,6 +328,14 @@ void wbi_session_tick(wbi_session *session, int64_t now_us)
 	if (session->stage != SESSION_UP) {
 		if (now_us >= session->stage_deadline_us)
 			session_timed_out(session);
+		return;
+	}
+	if (now_us >= session_answer_us(session)) {
+		WBI_FAIL(&err, WB_ETIMEOUT,
+			 "the broker is there and has not answered in %d s: "
+			 "connecting again",
+			 (int)ANSWER_MAX_S);
+		wbi_session_end(session, &err);
 		return;
 	}
 	if (session->heartbeat_us == 0)

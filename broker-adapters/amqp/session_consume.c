@@ -43,10 +43,10 @@ wb_code wbi_session_consume(wbi_session *session, wb_str queue,
 	c->token = token;
 	c->unacked_max = c->count + prefetch;
 	c->state = CONSUMER_QOS;
-	if (wbi_session_send(session, SESSION_CHANNEL, AMQP_BASIC_QOS_METHOD,
-			     &qos))
-		wbi_session_send(session, SESSION_CHANNEL,
-				 AMQP_BASIC_CONSUME_METHOD, &consume);
+	if (wbi_session_ask(session, SESSION_CHANNEL, AMQP_BASIC_QOS_METHOD,
+			    &qos))
+		wbi_session_ask(session, SESSION_CHANNEL,
+				AMQP_BASIC_CONSUME_METHOD, &consume);
 	return WB_OK;
 }
 

@@ -53,8 +53,8 @@ static void declares_go_on(wbi_session *s)
 		return;
 	if (d->channel == CHANNEL_CLOSED) {
 		d->channel = CHANNEL_OPENING;
-		wbi_session_send(s, SESSION_CHANNEL_DECLARE,
-				 AMQP_CHANNEL_OPEN_METHOD, &open);
+		wbi_session_ask(s, SESSION_CHANNEL_DECLARE,
+				AMQP_CHANNEL_OPEN_METHOD, &open);
 	} else if (d->channel == CHANNEL_OPEN) {
 		frame = &declares_first(d)->frame;
 		if (wbi_buffer_append(&s->output, wbi_buffer_data(frame),
@@ -62,7 +62,7 @@ static void declares_go_on(wbi_session *s)
 			wbi_session_no_memory(s);
 			return;
 		}
-		s->sent_us = s->now_us;
+		s->sent_us = s->asked_us = s->now_us;
 		d->sent = true;
 	}
 }

@@ -233,7 +233,7 @@ static void handshake_open_channel(wbi_session *s)
 	amqp_channel_open_t open = {.out_of_band = {0, NULL}};
 
 	s->channel = CHANNEL_OPENING;
-	wbi_session_send(s, SESSION_CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open);
+	wbi_session_ask(s, SESSION_CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
 void wbi_session_on_handshake(wbi_session *s, const wbi_frame *frame)
@@ -257,10 +257,16 @@ void wbi_session_on_handshake(wbi_session *s, const wbi_frame *frame)
 
 static void handshake_channel_ready(wbi_session *s)
 {
+	session_event blocked = {.kind = WB_BROKER_BLOCKED};
+
 	s->channel = CHANNEL_OPEN;
 	if (s->stage == SESSION_CHANNEL_1) {
 		s->stage = SESSION_UP;
 		wbi_session_push_kind(s, WB_BROKER_UP, 0);
+		if (s->blocked)
+			wbi_session_push_reason(
+				s, &blocked,
+				wb_str_from("since before it was up"), NULL);
 	} else if (s->stage == SESSION_UP) {
 		wbi_session_push_kind(s, WB_BROKER_CHANNEL_OPEN, 0);
 	}
@@ -282,6 +288,7 @@ static void channel_on_close(wbi_session *s, const amqp_channel_close_t *close)
 {
 	session_event event = {.kind = WB_BROKER_CHANNEL_CLOSED,
 			       .reply_code = close->reply_code};
+	bool flow_stopped = s->flow_stopped;
 	wb_str text = wbi_amqp_str(close->reply_text);
 	amqp_channel_close_ok_t ok = {0};
 	wb_error err = WB_ERROR_INIT;
@@ -304,6 +311,8 @@ static void channel_on_close(wbi_session *s, const amqp_channel_close_t *close)
 	}
 	wbi_session_consumer_lost(s, close->reply_code, text, &err);
 	wbi_session_push_reason(s, &event, text, &err);
+	if (flow_stopped && !s->blocked && s->stage == SESSION_UP)
+		wbi_session_push_kind(s, WB_BROKER_UNBLOCKED, 0);
 }
 
 /* RabbitMQ has not sent channel.flow since version 2; as good as blocked. */
@@ -372,8 +381,8 @@ void wbi_session_on_channel(wbi_session *s, const wbi_frame *frame)
 	} else if (frame->method == AMQP_CHANNEL_OPEN_OK_METHOD &&
 		   s->channel == CHANNEL_OPENING) {
 		s->channel = CHANNEL_CONFIRMING;
-		wbi_session_send(s, SESSION_CHANNEL, AMQP_CONFIRM_SELECT_METHOD,
-				 &select);
+		wbi_session_ask(s, SESSION_CHANNEL, AMQP_CONFIRM_SELECT_METHOD,
+				&select);
 	} else if (frame->method == AMQP_CONFIRM_SELECT_OK_METHOD &&
 		   s->channel == CHANNEL_CONFIRMING) {
 		handshake_channel_ready(s);
@@ -413,6 +422,7 @@ static void connection_on_unblocked(wbi_session *s)
 	if (s->blocked && !s->flow_stopped && s->stage == SESSION_UP)
 		wbi_session_push_kind(s, WB_BROKER_UNBLOCKED, 0);
 	s->blocked = false;
+	s->asked_us = s->now_us; /* it reads again only now */
 }
 
 void wbi_session_on_connection(wbi_session *s, const wbi_frame *frame)

@@ -195,6 +195,7 @@ struct wbi_session {
 	int64_t heartbeat_us; /* 0: none */
 	int64_t sent_us;
 	int64_t heard_us;
+	int64_t asked_us; /* the last thing that the broker owes an answer to */
 	session_events events;
 	session_confirms confirms;
 	session_consumer consumer;
@@ -211,6 +212,9 @@ void wbi_session_no_memory(wbi_session *session);
 /* Send one method; a failure ends the session. */
 bool wbi_session_send(wbi_session *session, uint16_t channel,
 		      amqp_method_number_t id, void *method);
+/* The same for a method that has an answer, which must come in time. */
+bool wbi_session_ask(wbi_session *session, uint16_t channel,
+		     amqp_method_number_t id, void *method);
 
 /* session_event.c */
 /* Takes over event->memory in any case; out of memory ends the session. */

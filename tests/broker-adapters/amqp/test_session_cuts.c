@@ -3,7 +3,8 @@
  * One whole conversation (handshake, publishes of every fate, a channel closed
  * and reopened, declarations, deliveries, close), cut at every byte in either
  * direction, and its bytes damaged at random. Whatever happens, the session
- * ends DOWN or goes on, and settles no token twice.
+ * ends DOWN or goes on, and settles no token twice. So it does with a broker
+ * that stops, or does not answer, at a bad moment.
  */
 #include "tests/broker-adapters/amqp/session_rig.h"
 
@@ -310,12 +311,83 @@ static void damaged_bytes_never_do_harm(void **state)
 	rig_end(&rig);
 }
 
+/* ---- a broker that is there and does not answer ------------------------ */
+
+static void a_block_before_up_is_told_behind_it(void **state)
+{
+	session_rig rig;
+
+	(void)state;
+	rig_begin(&rig, NULL, NULL);
+	/* channel.open waits while the broker's alarm goes off */
+	for (rig.cut_to_peer = 0; !amqp_peer_look(rig.peer)->vhost[0];
+	     rig.cut_to_peer++)
+		rig_pump(&rig);
+	amqp_peer_block(rig.peer, "low on memory");
+	rig_expect_nothing(&rig);
+	rig.cut_to_peer = SIZE_MAX;
+	rig_expect(&rig, WB_BROKER_UP, NULL);
+	rig_expect(&rig, WB_BROKER_BLOCKED, NULL);
+	amqp_peer_unblock(rig.peer);
+	rig_expect(&rig, WB_BROKER_UNBLOCKED, NULL);
+	rig_end(&rig);
+}
+
+static void a_stopped_flow_ends_with_its_channel(void **state)
+{
+	static const uint8_t stop[] = {1, 0, 1, 0, 0, 0, 5,
+				       0, 20, 0, 20, 0, 0xce};
+	session_rig rig;
+
+	(void)state;
+	rig_up(&rig, NULL, NULL);
+	amqp_peer_raw(rig.peer, stop, sizeof(stop));
+	rig_expect(&rig, WB_BROKER_BLOCKED, NULL);
+	wbi_buffer_clear(wbi_session_output(rig.session)); /* flow-ok */
+	amqp_peer_close_channel(rig.peer, 1, 404, "NOT_FOUND");
+	rig_expect(&rig, WB_BROKER_CHANNEL_CLOSED, NULL);
+	rig_expect(&rig, WB_BROKER_UNBLOCKED, NULL);
+	rig_end(&rig);
+}
+
+static void an_answer_that_does_not_come_ends_the_session(void **state)
+{
+	wb_broker_event event;
+	session_rig rig;
+	int64_t begin;
+
+	(void)state;
+	rig_up(&rig, NULL, NULL);
+	amqp_peer_close_channel(rig.peer, 1, 404, "NOT_FOUND");
+	rig_expect(&rig, WB_BROKER_CHANNEL_CLOSED, NULL);
+	assert_int_equal(wbi_session_reopen(rig.session, NULL), WB_OK);
+	rig.cut_to_peer = rig.to_peer; /* channel.open is never seen */
+	begin = rig.now_us;
+	while (!wbi_session_is_over(rig.session)) {
+		int64_t next = wbi_session_deadline_us(rig.session);
+
+		assert_true(next > rig.now_us && next <= begin + 60000000);
+		rig.now_us = next;
+		amqp_peer_heartbeat(rig.peer);
+		rig_pump(&rig);
+		wbi_session_tick(rig.session, rig.now_us);
+	}
+	assert_int_equal(rig.now_us, begin + 60000000);
+	rig_expect(&rig, WB_BROKER_DOWN, &event);
+	assert_int_equal(event.error.code, WB_ETIMEOUT);
+	assert_int_equal(event.error.class_, WB_CLASS_RETRY);
+	rig_end(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cut_at_every_byte_ends_in_good_order),
 		cmocka_unit_test(every_chunk_size_tells_the_same_story),
 		cmocka_unit_test(damaged_bytes_never_do_harm),
+		cmocka_unit_test(a_block_before_up_is_told_behind_it),
+		cmocka_unit_test(a_stopped_flow_ends_with_its_channel),
+		cmocka_unit_test(an_answer_that_does_not_come_ends_the_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
