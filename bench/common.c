@@ -56,7 +56,7 @@ bench_shape bench_shape_from(int argc, char **argv)
 		.keys = (uint32_t)bench_number(argc, argv, "--keys", 5000),
 		.hot = (uint32_t)bench_number(argc, argv, "--hot", 8),
 		.hot_permille =
-			(uint32_t)bench_number(argc, argv, "--hot-permille", 40),
+			(uint32_t)bench_number(argc, argv, "--hot-permille", 24),
 		.body = (uint32_t)bench_number(argc, argv, "--body", 256),
 	};
 

@@ -15,9 +15,17 @@
 /* ---- ls ---------------------------------------------------------------- */
 
 static const char *const ls_states[] = {"open",	    "pending",	 "held",
-					"parked",   "delivered", "all",
-					NULL};
-enum { LS_OPEN, LS_PENDING, LS_HELD, LS_PARKED, LS_DELIVERED, LS_ALL };
+					"parked",   "delivered", "discarded",
+					"all",      NULL};
+enum {
+	LS_OPEN,
+	LS_PENDING,
+	LS_HELD,
+	LS_PARKED,
+	LS_DELIVERED,
+	LS_DISCARDED,
+	LS_ALL
+};
 
 typedef struct ls_options {
 	int state;
@@ -57,8 +65,7 @@ typedef struct ls_run {
 static bool state_wanted(const ls_run *run, cli_state state)
 {
 	bool parked = state == CLI_STATE_PARKED ||
-		      state == CLI_STATE_RELEASED ||
-		      state == CLI_STATE_DISCARDED;
+		      state == CLI_STATE_RELEASED;
 
 	switch (run->o->state) {
 	case LS_OPEN:
@@ -70,6 +77,8 @@ static bool state_wanted(const ls_run *run, cli_state state)
 		return state == CLI_STATE_HELD;
 	case LS_PARKED:
 		return parked;
+	case LS_DISCARDED:
+		return state == CLI_STATE_DISCARDED;
 	case LS_DELIVERED:
 		return state == CLI_STATE_DELIVERED;
 	default:
@@ -284,7 +293,9 @@ const cli_command cli_command_outbox_ls = {
 	.summary = "List events by state",
 	.help = "States: pending (not confirmed yet), held (its exchange is "
 		"missing), parked (set\naside with a reason, and its key "
-		"behind it), released (by retry), delivered.\nWhich exchange "
+		"behind it), released (by retry), delivered,\ndiscarded (as "
+		"long as the journal still has it; waybill outbox audit knows "
+		"all).\nWhich exchange "
 		"an event goes to depends on the routes: give the relay's "
 		"--config.\n\n"
 		"  waybill outbox ls --store shop --state parked\n"

@@ -75,6 +75,16 @@ static void put_parked(json_t *object, const wbi_parked *row)
 	json_object_set_new(object, "parked", parked);
 }
 
+static void put_discard(json_t *object, const wbi_audit *audit)
+{
+	json_t *discard = json_object();
+
+	put_text(discard, "who", audit->who);
+	put_time(discard, "time", audit->time_us);
+	put_text(discard, "why", audit->why);
+	json_object_set_new(object, "discarded", discard);
+}
+
 static void put_event(json_t *object, const wb_event *event)
 {
 	put_text(object, "id", event->id);
@@ -118,6 +128,8 @@ json_t *cli_seen_json(const cli_seen *seen)
 	json_object_set_new(object, "headers", headers);
 	if (seen->parked)
 		put_parked(object, seen->parked);
+	if (seen->discard)
+		put_discard(object, seen->discard);
 	return object;
 }
 
@@ -312,11 +324,48 @@ static wb_code show_find(show_run *run, wb_error *err)
 	return rc;
 }
 
+/* An event that was discarded and has left the journal since: all that is
+ * known of it is in the audit. */
+static wb_code see_gone(void *ctx, uint64_t number, const wbi_audit *audit,
+			wb_error *err)
+{
+	show_run *run = ctx;
+	char text[1024], id[300], key[300];
+	json_t *json;
+
+	(void)number;
+	(void)err;
+	if (run->found || !wb_str_eq(audit->what, wb_str_from("discard")) ||
+	    (run->position > 0 ? audit->position != run->position
+			       : !wb_str_eq(audit->id, run->id)))
+		return WB_OK;
+	run->found = true;
+	cli_discard_text(audit, text, sizeof(text));
+	if (run->ctx->json) {
+		json = json_object();
+		put_number(json, "position", audit->position);
+		put_text(json, "state", wb_str_from("discarded"));
+		put_text(json, "why", wb_str_from(text));
+		put_text(json, "id", audit->id);
+		put_text(json, "key", audit->key);
+		put_discard(json, audit);
+		cli_json_print(json);
+		return WB_OK;
+	}
+	printf("%-16s %" PRIu64 "\n%-16s %s\n%-16s %s\n%-16s %s\n%-16s %s\n",
+	       "position", audit->position, "state", "discarded", "why", text,
+	       "id", wbi_text_show(audit->id, id, sizeof(id)), "key",
+	       wbi_text_show(audit->key, key, sizeof(key)));
+	return WB_OK;
+}
+
 static int show_run_(cli_context *ctx)
 {
+	const show_options *o = ctx->options;
 	const char *what = ctx->args[0];
 	show_run run = {.ctx = ctx, .id = wb_str_from(what)};
 	wb_error err = WB_ERROR_INIT;
+	uint64_t last;
 	cli_view view;
 	char *end;
 	int code;
@@ -327,6 +376,10 @@ static int show_run_(cli_context *ctx)
 	code = cli_view_open(ctx, &view);
 	run.view = &view;
 	if (code == CLI_OK && show_find(&run, &err) != WB_OK)
+		code = cli_fail_error(ctx, &err);
+	if (code == CLI_OK && !run.found && !o->data &&
+	    cli_view_scan_audit(&view, 0, CLI_AUDIT_MAX, see_gone, &run, &last,
+				&err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
 	if (code == CLI_OK && !run.found)
 		code = cli_fail(ctx, CLI_NOT_ALL,

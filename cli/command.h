@@ -127,6 +127,7 @@ extern const cli_command cli_command_outbox_show;
 extern const cli_command cli_command_outbox_tail;
 extern const cli_command cli_command_outbox_retry;
 extern const cli_command cli_command_outbox_discard;
+extern const cli_command cli_command_outbox_audit;
 extern const cli_command cli_command_setup;
 extern const cli_command cli_command_fsck;
 extern const cli_command cli_command_backup;

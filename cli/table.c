@@ -132,6 +132,15 @@ bool cli_json_print_line(json_t *value)
 	return rc == 0 && putchar('\n') != EOF;
 }
 
+void cli_table_free(cli_table *table)
+{
+	if (!table)
+		return;
+	json_decref(table->rows);
+	scols_unref_table(table->scols);
+	free(table);
+}
+
 bool cli_table_print(cli_table *table)
 {
 	bool ok;

@@ -19,6 +19,7 @@ typedef struct cli_column {
 /* `name` is the member that holds the array. NULL: out of memory. */
 cli_table *cli_table_new(const char *name, const cli_column *columns,
 			 size_t count, bool json);
+void cli_table_free(cli_table *table); /* NULL allowed */
 /* One row; `cells` are `count` texts, NULL for none. Copied. */
 bool cli_table_row(cli_table *table, const char *const *cells);
 /* To stdout; frees it. False: could not. */

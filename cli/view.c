@@ -100,7 +100,7 @@ wb_code cli_view_refresh(cli_view *view, wb_error *err)
 	/* As with a cursor of another origin: nothing here is settled. */
 	if (view->cursor > view->head)
 		view->cursor = 0;
-	return rc;
+	return rc == WB_OK ? cli_view_read_discards(view, err) : rc;
 }
 
 int cli_view_open(cli_context *ctx, cli_view *ret)
@@ -126,6 +126,7 @@ int cli_view_open(cli_context *ctx, cli_view *ret)
 void cli_view_fini(cli_view *view)
 {
 	free(view->held);
+	free(view->discards);
 	wb_store_close(view->store);
 	wb_routes_free(view->routes);
 }
@@ -149,27 +150,41 @@ static cli_state parked_state(const wbi_parked *row)
 {
 	if (row->state == WBI_PARKED_RELEASED)
 		return CLI_STATE_RELEASED;
-	return row->state == WBI_PARKED_DISCARDED ? CLI_STATE_DISCARDED
-						  : CLI_STATE_PARKED;
+	return CLI_STATE_PARKED;
 }
 
-/* Fills state, parked (into *row) and held. */
+/* What a cli_seen points to. */
+typedef struct judged {
+	wbi_parked row;
+	wbi_audit discard;
+} judged;
+
+/* Fills state, parked and discard (into *into) and held. */
 static wb_code judge(const cli_view *view, MDB_txn *relay_txn, cli_seen *seen,
-		     wbi_parked *row, wb_error *err)
+		     judged *into, wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(view->store);
 	wb_code rc;
 
 	seen->parked = NULL;
 	seen->held = NULL;
+	seen->discard = NULL;
 	rc = wbi_parked_get(relay_txn, tables->parked, seen->event.key,
-			    seen->position, row, err);
+			    seen->position, &into->row, err);
 	if (rc == WB_ENOTFOUND) /* of a route without order */
 		rc = wbi_parked_get(relay_txn, tables->parked, WB_STR_NULL,
-				    seen->position, row, err);
+				    seen->position, &into->row, err);
 	if (rc == WB_OK) {
-		seen->parked = row;
-		seen->state = parked_state(row);
+		seen->parked = &into->row;
+		seen->state = parked_state(&into->row);
+		return WB_OK;
+	}
+	if (rc == WB_ENOTFOUND)
+		rc = cli_view_discard_of(view, relay_txn, seen->position,
+					 seen->event.id, &into->discard, err);
+	if (rc == WB_OK) {
+		seen->discard = &into->discard;
+		seen->state = CLI_STATE_DISCARDED;
 		return WB_OK;
 	}
 	if (rc != WB_ENOTFOUND)
@@ -220,7 +235,7 @@ static wb_code unpack(scan *s, cli_seen *seen, wb_error *err)
 static wb_code see_next(scan *s, wbi_reader *reader, wb_error *err)
 {
 	cli_seen seen = {0};
-	wbi_parked row;
+	judged into;
 	wb_code rc;
 
 	rc = wbi_reader_next(reader, &seen.event, &seen.record, err);
@@ -231,7 +246,7 @@ static wb_code see_next(scan *s, wbi_reader *reader, wb_error *err)
 		return WB_ENOTFOUND;
 	rc = unpack(s, &seen, err);
 	if (rc == WB_OK)
-		rc = judge(s->view, s->relay_txn, &seen, &row, err);
+		rc = judge(s->view, s->relay_txn, &seen, &into, err);
 	s->after = seen.position;
 	return rc == WB_OK ? s->see(s->ctx, &seen, err) : rc;
 }
@@ -391,12 +406,21 @@ static void why_parked(const wbi_parked *row, char *ret, size_t size)
 		snprintf(ret, size,
 			 "released by an operator: the relay sends "
 			 "it in its key's order");
-	else if (row->state == WBI_PARKED_DISCARDED)
-		snprintf(ret, size, "discarded by an operator");
 	else
 		snprintf(ret, size, "%s%s%s; %s",
 			 wbi_park_reason_name(row->reason), text[0] ? ": " : "",
 			 text, cure_of(row->reason));
+}
+
+char *cli_discard_text(const wbi_audit *discard, char *ret, size_t size)
+{
+	char who[256], why[512], time[WBI_TIME_TEXT_MAX];
+
+	wbi_time_format(discard->time_us, time);
+	snprintf(ret, size, "discarded by %s at %s: %s",
+		 wbi_text_show(discard->who, who, sizeof(who)), time,
+		 wbi_text_show(discard->why, why, sizeof(why)));
+	return ret;
 }
 
 char *cli_why(const cli_seen *seen, char *ret, size_t size)
@@ -404,8 +428,10 @@ char *cli_why(const cli_seen *seen, char *ret, size_t size)
 	switch (seen->state) {
 	case CLI_STATE_PARKED:
 	case CLI_STATE_RELEASED:
-	case CLI_STATE_DISCARDED:
 		why_parked(seen->parked, ret, size);
+		break;
+	case CLI_STATE_DISCARDED:
+		cli_discard_text(seen->discard, ret, size);
 		break;
 	case CLI_STATE_HELD:
 		snprintf(ret, size,
@@ -418,8 +444,8 @@ char *cli_why(const cli_seen *seen, char *ret, size_t size)
 		break;
 	default:
 		snprintf(ret, size,
-			 "settled: confirmed by the broker, accepted unrouted "
-			 "by its route, or discarded by an operator");
+			 "settled: confirmed by the broker, or accepted "
+			 "unrouted by its route");
 	}
 	return ret;
 }

@@ -30,7 +30,15 @@ typedef struct cli_held {
 	char text[256];
 } cli_held;
 
-enum { CLI_HELD_MAX = 256 };
+enum {
+	CLI_HELD_MAX = 256,
+	CLI_AUDIT_MAX = 100000 /* rows looked through for a discard */
+};
+
+/* A row of the audit that says that an event was discarded. */
+typedef struct cli_discard {
+	uint64_t position, number;
+} cli_discard;
 
 typedef struct cli_view {
 	cli_context *ctx;
@@ -42,6 +50,9 @@ typedef struct cli_view {
 	wbi_quota quota;
 	cli_held *held;
 	size_t held_count;
+	cli_discard *discards; /* in order of positions */
+	size_t discard_count, discard_room;
+	uint64_t audit_seen; /* number of the last row looked at */
 } cli_view;
 
 /* CLI_OK, or an exit code with the reason printed; fini in each case. */
@@ -53,8 +64,8 @@ wb_code cli_view_refresh(cli_view *view, wb_error *err);
 
 /*
  * One event, as the callbacks below get it; everything is borrowed until they
- * return. `parked` is set in the states PARKED, RELEASED and DISCARDED, `held`
- * in HELD.
+ * return. `parked` is set in the states PARKED and RELEASED, `held` in HELD,
+ * `discard` in DISCARDED.
  */
 typedef struct cli_seen {
 	uint64_t position;
@@ -64,6 +75,7 @@ typedef struct cli_seen {
 	const wbi_parked *parked;
 	wb_str row_key; /* cli_view_scan_parked: the key its row stands under */
 	const cli_held *held;
+	const wbi_audit *discard;
 } cli_seen;
 
 /* WB_OK: go on; WB_ENOTFOUND: enough; else an error. */
@@ -76,6 +88,24 @@ wb_code cli_view_scan(cli_view *view, uint64_t after, cli_see see, void *ctx,
 /* All rows of relay.parked, by key and position. */
 wb_code cli_view_scan_parked(cli_view *view, cli_see see, void *ctx,
 			     wb_error *err);
+
+/* The last `limit` rows of the audit, of those behind number `after`, in
+ * order; *ret_last is the number of the last one (0: none). */
+typedef wb_code (*cli_see_audit)(void *ctx, uint64_t number,
+				 const wbi_audit *audit, wb_error *err);
+wb_code cli_view_scan_audit(cli_view *view, uint64_t after, uint64_t limit,
+			    cli_see_audit see, void *ctx, uint64_t *ret_last,
+			    wb_error *err);
+
+/* Look for new discards in the audit; bounded by CLI_AUDIT_MAX. */
+wb_code cli_view_read_discards(cli_view *view, wb_error *err);
+/* The discard of this event; WB_ENOTFOUND: it was not. Borrowed from the
+ * transaction. */
+wb_code cli_view_discard_of(const cli_view *view, MDB_txn *relay_txn,
+			    uint64_t position, wb_str id, wbi_audit *ret,
+			    wb_error *err);
+/* "discarded by kim at 2026-...: why"; returns ret. */
+char *cli_discard_text(const wbi_audit *discard, char *ret, size_t size);
 
 /* One line for people on why it is where it is, and the cure; returns ret. */
 char *cli_why(const cli_seen *seen, char *ret, size_t size);

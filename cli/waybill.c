@@ -15,8 +15,9 @@ static const cli_command *const commands[] = {
 	&cli_command_outbox_stat,  &cli_command_outbox_ls,
 	&cli_command_outbox_show,  &cli_command_outbox_tail,
 	&cli_command_outbox_retry, &cli_command_outbox_discard,
-	&cli_command_setup,        &cli_command_fsck,
-	&cli_command_backup,       &cli_command_restore,
+	&cli_command_outbox_audit, &cli_command_setup,
+	&cli_command_fsck,         &cli_command_backup,
+	&cli_command_restore,
 };
 
 static void print_overview(FILE *out)

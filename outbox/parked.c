@@ -11,7 +11,10 @@
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/event/record.h"
 #include "lib/journal/journal.h"
+
+enum { PARKED_ID_MAX = 255 };
 
 /* ---- rows and keys in step ------------------------------------------------ */
 
@@ -138,24 +141,39 @@ wb_code wbi_parked_update(MDB_txn *txn, wbi_table parked, wb_str key,
 /* ---- verbs ----------------------------------------------------------------- */
 
 static wb_code parked_audit(wb_store *store, MDB_txn *txn, const char *verb,
-			    wb_str key, uint64_t position,
+			    wb_str key, uint64_t position, wb_str id,
 			    const wbi_actor *actor, wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
 	const wb_clock *clock = wbi_store_clock(store);
-	char what[400], shown[300];
-	wbi_audit audit;
-	int len = snprintf(what, sizeof(what), "%s key '%s'", verb,
-			   wbi_text_show(key, shown, sizeof(shown)));
+	const wbi_audit audit = {.time_us = clock->real_us(clock->ctx),
+				 .position = position,
+				 .who = actor->who,
+				 .what = wb_str_from(verb),
+				 .why = actor->why,
+				 .key = key,
+				 .id = id};
 
-	if (position != 0)
-		len += snprintf(what + len, sizeof(what) - (size_t)len,
-				" position %" PRIu64, position);
-	audit.time_us = clock->real_us(clock->ctx);
-	audit.who = actor->who;
-	audit.why = actor->why;
-	audit.what = wb_str_n(what, (size_t)len);
 	return wbi_audit_add(txn, tables->audit, &audit, NULL, err);
+}
+
+/* The id of a parked event, copied since its row is about to change; empty if
+ * its record cannot be read, which may be why it is parked. */
+static wb_str parked_id(MDB_txn *txn, const wbi_relay_tables *tables,
+			wb_str key, uint64_t position, char buf[PARKED_ID_MAX])
+{
+	wbi_parked row;
+	wb_event event;
+	uint64_t at;
+
+	if (wbi_parked_get(txn, tables->parked, key, position, &row, NULL) !=
+		    WB_OK ||
+	    wbi_record_decode(row.record.ptr, row.record.len, &event, &at,
+			      NULL) != WB_OK ||
+	    event.id.len > PARKED_ID_MAX)
+		return WB_STR_NULL;
+	memcpy(buf, event.id.ptr, event.id.len);
+	return wb_str_n(buf, event.id.len);
 }
 
 static wb_code parked_release_key(MDB_txn *txn, const wbi_relay_tables *tables,
@@ -209,17 +227,21 @@ wb_code wbi_parked_retry(wb_store *store, wb_str key, uint64_t position,
 			 const wbi_actor *actor, wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	char buf[PARKED_ID_MAX];
+	wb_str id = WB_STR_NULL;
 	MDB_txn *txn;
 	wb_code code = wbi_txn_begin(wbi_store_relay_env(store), true, &txn,
 				     err);
 
 	if (code != WB_OK)
 		return code;
+	if (key.len == 0) /* else all events of the key are meant */
+		id = parked_id(txn, tables, key, position, buf);
 	code = key.len > 0 ? parked_release_key(txn, tables, key, err)
 			   : parked_release_row(txn, tables, position, err);
 	if (code == WB_OK)
 		code = parked_audit(store, txn, "retry", key,
-				    key.len > 0 ? 0 : position, actor, err);
+				    key.len > 0 ? 0 : position, id, actor, err);
 	return parked_finish(txn, code, key, position, err);
 }
 
@@ -263,6 +285,8 @@ wb_code wbi_parked_discard(wb_store *store, wb_str key, uint64_t position,
 			   const wbi_actor *actor, wb_error *err)
 {
 	const wbi_relay_tables *tables = wbi_store_relay_tables(store);
+	char buf[PARKED_ID_MAX];
+	wb_str id = WB_STR_NULL;
 	MDB_txn *txn;
 	wb_code code = wbi_txn_begin(wbi_store_relay_env(store), true, &txn,
 				     err);
@@ -270,10 +294,12 @@ wb_code wbi_parked_discard(wb_store *store, wb_str key, uint64_t position,
 	if (code != WB_OK)
 		return code;
 	code = parked_is_settled(store, txn, key, position, err);
-	if (code == WB_OK)
+	if (code == WB_OK) {
+		id = parked_id(txn, tables, key, position, buf);
 		code = wbi_parked_remove(txn, tables, key, position, err);
+	}
 	if (code == WB_OK)
-		code = parked_audit(store, txn, "discard", key, position,
+		code = parked_audit(store, txn, "discard", key, position, id,
 				    actor, err);
 	return parked_finish(txn, code, key, position, err);
 }

@@ -330,8 +330,9 @@ static wb_code parked_last_number(MDB_txn *txn, wbi_table table, uint64_t *ret,
 wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 		      uint64_t *ret_number, wb_error *err)
 {
-	size_t size = WBI_ROW_EXTRA + 8 + wbi_row_str_size(row->who) +
-		      wbi_row_str_size(row->what) + wbi_row_str_size(row->why);
+	size_t size = WBI_ROW_EXTRA + 8 + 8 + wbi_row_str_size(row->who) +
+		      wbi_row_str_size(row->what) + wbi_row_str_size(row->why) +
+		      wbi_row_str_size(row->key) + wbi_row_str_size(row->id);
 	wbi_row_out out;
 	uint64_t number;
 	uint8_t *bytes;
@@ -346,9 +347,12 @@ wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 		return code;
 	wbi_row_begin(&out, bytes, size, WBI_ROW_AUDIT, PARKED_VERSION);
 	wbi_row_put_u64(&out, (uint64_t)row->time_us);
+	wbi_row_put_u64(&out, row->position);
 	wbi_row_put_str(&out, row->who);
 	wbi_row_put_str(&out, row->what);
 	wbi_row_put_str(&out, row->why);
+	wbi_row_put_str(&out, row->key);
+	wbi_row_put_str(&out, row->id);
 	wbi_row_seal(&out, wb_str_n(&number, sizeof(number)));
 	if (ret_number)
 		*ret_number = number;
@@ -367,9 +371,12 @@ wb_code wbi_audit_decode(uint64_t number, wb_str row, wbi_audit *ret,
 	if (code != WB_OK)
 		return code;
 	a.time_us = (int64_t)wbi_row_get_u64(&in);
+	a.position = wbi_row_get_u64(&in);
 	a.who = wbi_row_get_str(&in);
 	a.what = wbi_row_get_str(&in);
 	a.why = wbi_row_get_str(&in);
+	a.key = wbi_row_get_str(&in);
+	a.id = wbi_row_get_str(&in);
 	code = wbi_row_done(&in, err);
 	if (code == WB_OK)
 		*ret = a;

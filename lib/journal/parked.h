@@ -119,7 +119,10 @@ wb_code wbi_held_decode(wb_str row_key, wb_str row, wb_str *ret_exchange,
 
 typedef struct wbi_audit {
 	int64_t time_us;
+	uint64_t position; /* of the one event that was meant; 0: several */
 	wb_str who, what, why;
+	wb_str key; /* whose events were meant; "" if none or without key */
+	wb_str id;  /* of the one event, as far as it could be read */
 } wbi_audit;
 
 /* Behind the last one; *ret_number may be NULL. */

@@ -277,11 +277,17 @@ static wb_code walk_parked(walk *w, wb_str key, wb_str row, wb_error *err)
 		code = walk_headers(parked.record, &event, err);
 	if (code != WB_OK)
 		return code;
-	if (inside != position || !wb_str_eq(event.key, ordering))
+	if (inside != position)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"a parked event of position %" PRIu64
 				" in the row of %" PRIu64,
 				inside, position);
+	/* Rows without a key are also those of a route without order. */
+	if (ordering.len > 0 && !wb_str_eq(event.key, ordering))
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"the parked event of position %" PRIu64
+				" stands under another key than its own",
+				position);
 	return WB_OK;
 }
 

@@ -2,6 +2,7 @@
 # For the tests of the commands: a directory of its own, and what to say when
 # something is not as it should be. Sourced; ends with done_testing.
 set -u
+tests_dir=$(cd "$(dirname "$0")" && pwd)
 waybill=$PWD/waybill
 relay=$PWD/waybill-relay
 json_at=$PWD/tests/cli/json_at
@@ -66,6 +67,11 @@ now_ms() {
 
 at() { # PATH, of the JSON in $out
 	"$json_at" "$@" <"$dir/out" 2>&1
+}
+
+# What is wrong with the metrics in $out; nothing, that is.
+metrics_complaints() {
+	awk -f "$tests_dir/metrics.awk" "$dir/out"
 }
 
 done_testing() {

@@ -86,15 +86,41 @@ is "discard, tried" "would be discarded" "$(at events.0.outcome)"
 run "$waybill" outbox discard wrong --reason "a test" --json
 is "discard" 0 $code
 is "one event" 1 "$(at events)"
+run "$waybill" outbox show wrong --json
+is "show: it is discarded" discarded "$(at state)"
+is "show: why it is" "a test" "$(at discarded.why)"
+run "$waybill" outbox show wrong
+has "show for people" "discarded by $(id -un) at 2" "$out"
+run "$waybill" outbox ls --state discarded --json
+is "ls: discarded" wrong "$(at events.0.id)"
+run "$waybill" outbox ls --state delivered --limit 1000 --json
+is "ls: it is not delivered" 0 "$(grep -c wrong "$dir/out")"
 config "$x" '#' 5
 run "$waybill" setup
 run "$waybill" outbox retry --key a --reason "bound now"
 is "retry" 0 $code
 has "the whole key" "released" "$out"
+run "$waybill" outbox audit --json
+is "the audit: the discard" discard "$(at audit.0.what)"
+is "the audit: of which event" wrong "$(at audit.0.id)"
+is "the audit: the retry" retry "$(at audit.1.what)"
+is "the audit: of which key" a "$(at audit.1.key)"
+is "the audit: who" "$(id -un)" "$(at audit.1.who)"
+run "$waybill" outbox audit --limit 1
+has "the newest comes last" "bound now" "$(tail -n 1 "$dir/out")"
+has "older ones are counted" "(1 older ones: --limit)" "$err"
 run "$relay" --until-empty
 is "all that was parked is delivered" 0 $code
 run "$waybill" outbox ls --json
 is "nothing is open" 0 "$(at events)"
+yes '{"type":"order.more"}' | head -n 300 | "$waybill" append >/dev/null
+run "$relay" --until-empty
+is "more is delivered" 0 $code
+run "$waybill" outbox show wrong
+has "a discarded event that has left the journal is remembered" \
+	"a test" "$out"
+run "$waybill" outbox show 203 --json
+is "by its position too" wrong "$(at id)"
 
 # ---- a missing exchange ----------------------------------------------------
 config "$x-late" '#' 5
@@ -103,14 +129,37 @@ run "$relay" --until-empty --declare never
 is "events for a missing exchange are held" 3 $code
 run "$waybill" outbox stat --json
 is "stat: held" "$x-late" "$(at held.0.exchange)"
+is "stat: events held" 1 "$(at held.0.events)"
+has "stat: for so long" . "$(at held.0.oldest_age_seconds)"
 run "$waybill" outbox ls --state held --json
 is "ls: held" 1 "$(at events)"
 run "$waybill" outbox stat --prometheus
-has "metrics: held" "exchange=\"$x-late\"" "$out"
+has "metrics: held" \
+	"waybill_outbox_held_events{service=\"shop\",exchange=\"$x-late\"} 1" \
+	"$out"
+is "a scraper has no complaint" "" "$(metrics_complaints)"
 run "$relay" --until-empty
 is "declared and delivered" 0 $code
 run "$waybill" outbox stat --json
 is "nothing is held" 0 "$(at held)"
+
+# ---- accepted unrouted -----------------------------------------------------
+config "$x-none" 'nothing' 5
+sed -i "s/- exchange: $x-none\$/- {exchange: $x-none, unroutable: accept}/" \
+	relay.yaml
+printf '%s\n' '{"type":"a\"b\\\\c.d"}' '{"type":"plain"}' '{"type":"plain"}' |
+	"$waybill" append >/dev/null
+run "$relay" --until-empty
+is "unrouted events are accepted" 0 $code
+run "$waybill" outbox stat --json
+is "stat: unrouted of a type" 2 "$(at unrouted.plain)"
+is "stat: unrouted in all" 3 "$(at relay.unrouted)"
+run "$waybill" outbox stat
+has "stat for people: unrouted" "plain" "$out"
+run "$waybill" outbox stat --prometheus
+has "metrics: unrouted" 'service="shop",type="plain"} 2' "$out"
+has "metrics: a label is escaped" 'type="a\"b\\\\c.d"} 1' "$out"
+is "a scraper has no complaint" "" "$(metrics_complaints)"
 
 # ---- a running daemon ------------------------------------------------------
 "$relay" >log 2>&1 </dev/null &

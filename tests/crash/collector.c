@@ -17,15 +17,21 @@
 
 #include <waybill/amqp.h>
 
-enum { PREFETCH = 200, PAUSE_MS = 100 };
+enum { PREFETCH = 200, PAUSE_MS = 100, PATIENCE_US = 3000000 };
 
 typedef struct collector {
 	wb_broker *broker;
 	wb_str queue;
 	int log;
 	uint64_t last; /* delivery to acknowledge, 0: none */
+	int64_t asked_us; /* to consume, and no answer yet; 0: none */
 	bool down;
 } collector;
+
+static int64_t collector_now_us(void)
+{
+	return wb_system_clock()->mono_us(NULL);
+}
 
 static wb_str collector_header(const wb_message *m, const char *name)
 {
@@ -58,8 +64,12 @@ static void collector_hear(collector *c)
 	while (wb_broker_next(c->broker, &event)) {
 		switch (event.kind) {
 		case WB_BROKER_UP:
+			c->asked_us = collector_now_us();
 			(void)wb_broker_consume(c->broker, c->queue, PREFETCH,
 						1, &err);
+			break;
+		case WB_BROKER_CONSUMING:
+			c->asked_us = 0;
 			break;
 		case WB_BROKER_DELIVERY:
 			collector_take(c, &event);
@@ -72,6 +82,7 @@ static void collector_hear(collector *c)
 			fprintf(stderr, "down: %s\n", event.error.text);
 			c->down = true;
 			c->last = 0;
+			c->asked_us = 0;
 			break;
 		default:
 			break;
@@ -82,15 +93,24 @@ static void collector_hear(collector *c)
 	c->last = 0;
 }
 
+/* A queue that was killed with its broker may take a minute to answer, or
+ * until it is asked again. */
+static void collector_insist(collector *c)
+{
+	if (c->asked_us == 0 || collector_now_us() - c->asked_us < PATIENCE_US)
+		return;
+	fprintf(stderr, "no answer to consume\n");
+	c->asked_us = 0;
+	wb_broker_close(c->broker);
+}
+
 static void collector_wait(collector *c)
 {
 	struct pollfd fd = {wb_broker_fd(c->broker), POLLIN, 0};
-	const wb_clock *clock = wb_system_clock();
-	int64_t left = wb_broker_deadline_us(c->broker) -
-		       clock->mono_us(clock->ctx);
+	int64_t left = wb_broker_deadline_us(c->broker) - collector_now_us();
 
-	if (left > 1000000)
-		left = 1000000;
+	if (left > 100000)
+		left = 100000;
 	poll(&fd, 1, left > 0 ? (int)(left / 1000) + 1 : 0);
 }
 
@@ -122,6 +142,7 @@ int main(int argc, char **argv)
 		}
 		wb_broker_step(c.broker);
 		collector_hear(&c);
+		collector_insist(&c);
 		collector_wait(&c);
 	}
 }

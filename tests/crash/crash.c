@@ -349,7 +349,7 @@ static bool crash_open(crash *c, const char *self)
 	what[1] = declare_queue(c->queue);
 	what[2] = declare_binding(c->queue, c->exchange, "order.#");
 	c->points = calloc(2 * (size_t)c->wanted + 64, sizeof(*c->points));
-	return c->points && ledger_init(&c->ledger, store) &&
+	return c->points && ledger_init(&c->ledger, store, 256 << 20) &&
 	       declare_all(c->uri, what, 3);
 }
 

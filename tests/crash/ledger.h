@@ -15,6 +15,7 @@
 
 typedef struct ledger {
 	checker *checker;
+	wb_store *open; /* by the test itself, borrowed; else opened each time */
 	char store[PATH_MAX], log[PATH_MAX], arrivals[PATH_MAX];
 	long log_at, arrivals_at; /* read up to here */
 	uint64_t next;	/* number for the next event */
@@ -23,10 +24,12 @@ typedef struct ledger {
 	uint64_t again; /* arrivals that the broker flagged as redelivered */
 } ledger;
 
-/* Files STORE.log and STORE.arrivals beside the store, which is made: small,
- * and it keeps a little of what is delivered. False, with a remark on standard
- * error, like all calls below. */
-bool ledger_init(ledger *l, const char *store);
+/*
+ * Files STORE.log and STORE.arrivals beside the store, which is made with
+ * `map_bytes`; it keeps a little of what is delivered. False, with a remark on
+ * standard error, like all calls below.
+ */
+bool ledger_init(ledger *l, const char *store, uint64_t map_bytes);
 void ledger_fini(ledger *l);
 
 /* The service has ended: settle the fate of what it logged since last time. */

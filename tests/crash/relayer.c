@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 	routes[0].exchange = other;
 	routes[1].exchange = argv[3];
 	options.log = amqp.log = &log;
+	options.sole_user = true;
 	if (wb_routes_new(routes, 2, &compiled, &err) == WB_OK) {
 		options.routes = compiled;
 		relayer_run(argv, &options, &amqp, until_empty != 0, &err);

@@ -8,7 +8,7 @@ set -u
 
 node=${srcdir:-$(dirname "$0")/../..}/tests/support/rabbitmq-node
 case ${1-} in
-short) kills=100 life=400 ;;
+short) kills=300 life=400 ;;
 long) kills=2000 life=3600 ;;
 *)
 	echo "Usage: run.sh short|long" >&2
@@ -36,6 +36,8 @@ part() {
 }
 
 part tests/crash/crash "$kills"
+part tests/faults/test_service_faults
+part tests/faults/test_broker_faults
 
 echo "faults: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -79,7 +79,6 @@ static const char *main_name(bytes_kind kind)
 static void main_one(const bytes_trouble *t, bytes_result *r, main_sum *sum)
 {
 	bool good = bytes_run(sim_scratch_base(), t, r);
-	checker_counts *c = &sum->counts;
 
 	if (!good) {
 		sum->bad++;
@@ -92,14 +91,7 @@ static void main_one(const bytes_trouble *t, bytes_result *r, main_sum *sum)
 	sum->runs++;
 	if (r->took_us > sum->longest_us)
 		sum->longest_us = r->took_us;
-	c->attempted += r->counts.attempted;
-	c->committed += r->counts.committed;
-	c->delivered += r->counts.delivered;
-	c->parked += r->counts.parked;
-	c->lost += r->counts.lost;
-	c->phantom += r->counts.phantom;
-	c->duplicate += r->counts.duplicate;
-	c->reordered += r->counts.reordered;
+	checker_add(&sum->counts, &r->counts);
 }
 
 static uint64_t main_sweep(bytes_trouble t, size_t every, size_t end)

@@ -11,13 +11,17 @@ struct sim_mortal {
 	uint64_t calls;   /* left; UINT64_MAX: no end */
 };
 
+void sim_mortal_kill(sim_mortal *mortal)
+{
+	wb_broker_free(mortal->inner);
+	mortal->inner = NULL;
+}
+
 /* The connection, if this call is still made. */
 static wb_broker *mortal_alive(sim_mortal *m)
 {
-	if (m->inner && m->calls == 0) {
-		wb_broker_free(m->inner);
-		m->inner = NULL;
-	}
+	if (m->calls == 0)
+		sim_mortal_kill(m);
 	if (m->inner && m->calls != UINT64_MAX)
 		m->calls--;
 	return m->inner;
@@ -180,9 +184,4 @@ wb_broker *sim_mortal_broker(sim_mortal *mortal)
 bool sim_mortal_is_dead(const sim_mortal *mortal)
 {
 	return mortal->inner == NULL;
-}
-
-void sim_mortal_heal(sim_mortal *mortal)
-{
-	mortal->calls = UINT64_MAX;
 }

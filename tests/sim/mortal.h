@@ -20,7 +20,7 @@ wb_broker *sim_mortal_broker(sim_mortal *mortal);
 
 bool sim_mortal_is_dead(const sim_mortal *mortal);
 
-/* From now on it lives for ever. */
-void sim_mortal_heal(sim_mortal *mortal);
+/* It dies now. */
+void sim_mortal_kill(sim_mortal *mortal);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <waybill/store.h>
 
-enum { SIM_PARKED_MAX = 256 };
+enum { SIM_PARKED_MAX = 2048 };
 
 typedef struct sim_parked_row {
 	char key[16], id[32];

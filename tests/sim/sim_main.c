@@ -6,7 +6,10 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/sim/scratch.h"
 #include "tests/sim/world.h"
@@ -73,28 +76,63 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 	return good && optind == argc;
 }
 
+/* The counters of a tally, in the order of the report. */
+static const struct {
+	const char *name;
+	size_t offset;
+} main_counters[] = {
+	{"seeds", offsetof(sim_tally, seeds)},
+	{"turns", offsetof(sim_tally, turns)},
+	{"deaths", offsetof(sim_tally, deaths)},
+	{"restarts", offsetof(sim_tally, restarts)},
+	{"takeovers", offsetof(sim_tally, takeovers)},
+	{"commit-failures", offsetof(sim_tally, commit_failures)},
+	{"deaths-in-commit", offsetof(sim_tally, commit_deaths)},
+	{"downs", offsetof(sim_tally, downs)},
+	{"channel-closes", offsetof(sim_tally, channel_closes)},
+	{"exchanges-deleted", offsetof(sim_tally, deleted)},
+	{"reroutes", offsetof(sim_tally, reroutes)},
+	{"nacks", offsetof(sim_tally, nacks)},
+	{"returns", offsetof(sim_tally, returns)},
+	{"blocks", offsetof(sim_tally, blocks)},
+	{"retries", offsetof(sim_tally, retries)},
+	{"backups", offsetof(sim_tally, backups)},
+	{"restores", offsetof(sim_tally, restores)},
+	{"stores-checked", offsetof(sim_tally, checked)},
+};
+
+enum { MAIN_COUNTERS = sizeof(main_counters) / sizeof(main_counters[0]) };
+
 static void main_add(sim_tally *sum, const sim_tally *one)
 {
+	for (size_t i = 0; i < MAIN_COUNTERS; i++) {
+		size_t at = main_counters[i].offset;
+
+		*(uint64_t *)((char *)sum + at) +=
+			*(const uint64_t *)((const char *)one + at);
+	}
 	sum->seeds++;
-	sum->turns += one->turns;
-	sum->deaths += one->deaths;
-	sum->restarts += one->restarts;
-	sum->takeovers += one->takeovers;
-	sum->retries += one->retries;
-	sum->downs += one->downs;
-	sum->channel_closes += one->channel_closes;
-	sum->nacks += one->nacks;
-	sum->returns += one->returns;
-	sum->blocks += one->blocks;
-	sum->unrouted += one->unrouted;
-	sum->counts.attempted += one->counts.attempted;
-	sum->counts.committed += one->counts.committed;
-	sum->counts.delivered += one->counts.delivered;
-	sum->counts.parked += one->counts.parked;
-	sum->counts.lost += one->counts.lost;
-	sum->counts.phantom += one->counts.phantom;
-	sum->counts.duplicate += one->counts.duplicate;
-	sum->counts.reordered += one->counts.reordered;
+	checker_add(&sum->counts, &one->counts);
+}
+
+/* An assertion of the code under test ends the program: say where. */
+static char main_last_words[128];
+
+static void main_on_abort(int signal)
+{
+	ssize_t len = (ssize_t)strlen(main_last_words);
+
+	if (write(STDOUT_FILENO, main_last_words, (size_t)len) == len)
+		_exit(128 + signal);
+	_exit(127);
+}
+
+static void main_prepare_last_words(uint64_t seed)
+{
+	snprintf(main_last_words, sizeof(main_last_words),
+		 "FAILED seed %" PRIu64 ": it crashed: repeat it with: "
+		 "waybill-sim --seed %" PRIu64 " --verbose\n",
+		 seed, seed);
 }
 
 static bool main_run_seed(const sim_arguments *a, uint64_t seed, sim_tally *sum,
@@ -105,15 +143,15 @@ static bool main_run_seed(const sim_arguments *a, uint64_t seed, sim_tally *sum,
 
 	if (!w)
 		return false;
+	main_prepare_last_words(seed);
 	good = sim_world_init(w, seed, a->dir, a->verbose ? stderr : NULL) &&
 	       sim_world_run(w);
 	if (!good) {
-		printf("FAILED seed %" PRIu64 ": %s\n", seed, w->why);
+		printf("FAILED seed %" PRIu64 ": %s: repeat it with: "
+		       "waybill-sim --seed %" PRIu64 " --verbose\n",
+		       seed, w->why, seed);
 		if (w->checker)
 			checker_explain(w->checker, stdout, 5);
-		printf("repeat it with: waybill-sim --seed %" PRIu64
-		       " --verbose\n",
-		       seed);
 	}
 	main_add(sum, &w->tally);
 	*ret_digest = w->digest;
@@ -124,13 +162,11 @@ static bool main_run_seed(const sim_arguments *a, uint64_t seed, sim_tally *sum,
 
 static void main_report(const sim_tally *t)
 {
-	printf("seeds=%" PRIu64 " turns=%" PRIu64 " deaths=%" PRIu64
-	       " restarts=%" PRIu64 " takeovers=%" PRIu64 " retries=%" PRIu64
-	       " downs=%" PRIu64 " channel-closes=%" PRIu64 " nacks=%" PRIu64
-	       " returns=%" PRIu64 " blocks=%" PRIu64 " unrouted=%" PRIu64 "\n",
-	       t->seeds, t->turns, t->deaths, t->restarts, t->takeovers,
-	       t->retries, t->downs, t->channel_closes, t->nacks, t->returns,
-	       t->blocks, t->unrouted);
+	for (size_t i = 0; i < MAIN_COUNTERS; i++)
+		printf("%s%s=%" PRIu64, i ? " " : "", main_counters[i].name,
+		       *(const uint64_t *)((const char *)t +
+					   main_counters[i].offset));
+	putchar('\n');
 	checker_print(&t->counts, stdout);
 }
 
@@ -144,6 +180,8 @@ int main(int argc, char **argv)
 		main_help();
 		return 2;
 	}
+	(void)signal(SIGABRT, main_on_abort);
+	(void)signal(SIGSEGV, main_on_abort);
 	for (uint64_t i = 0; i < a.count && bad < 10; i++) {
 		bad += !main_run_seed(&a, a.first + i, &sum, &digest);
 		if (!a.twice)

@@ -5,9 +5,13 @@
  */
 #include "tests/sim/world.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "lib/journal/maintain.h"
+#include "lib/store/store.h"
+#include "tests/sim/commits.h"
 #include "tests/sim/scratch.h"
 
 void sim_fail(sim_world *w, const char *format, ...)
@@ -35,98 +39,110 @@ void sim_log(sim_world *w, const char *format, ...)
 	fputc('\n', w->log);
 }
 
-/* ---- store and broker -------------------------------------------------- */
+/* What the code under test says, when the whole story is wanted. */
+static void world_write_log(void *ctx, wb_log_level level, const char *text)
+{
+	(void)level;
+	sim_log(ctx, "%s", text);
+}
+
+/* ---- store ------------------------------------------------------------- */
+
+char *sim_world_path(const sim_world *w, const char *name, unsigned number,
+		     char ret[PATH_MAX])
+{
+	if (snprintf(ret, PATH_MAX, "%s/%s%u", w->dir, name, number) >=
+	    PATH_MAX)
+		ret[0] = '\0';
+	return ret;
+}
 
 static void world_open_store(sim_world *w, bool create)
 {
 	wb_store_options options = WB_STORE_OPTIONS_INIT;
-	char path[PATH_MAX + 8];
+	char path[PATH_MAX];
 
 	options.service = "sim";
 	options.map_bytes = 64 << 20;
 	options.clock = &w->clock.clock;
 	options.random = &w->relay_random.random;
-	snprintf(path, sizeof(path), "%s/store", w->dir);
+	sim_world_path(w, "store", w->store_number, path);
 	if ((create && wb_store_create(path, &options, &w->err) != WB_OK) ||
 	    wb_store_open(path, &options, &w->store, &w->err) != WB_OK ||
 	    wb_outbox_open(w->store, NULL, &w->outbox, &w->err) != WB_OK)
 		sim_fail(w, "store: %s", w->err.text);
 }
 
-static void world_declare(sim_world *w, const wb_declaration *what)
-{
-	wb_broker_event event = {.kind = WB_BROKER_NONE};
-
-	if (wb_broker_declare(w->admin, what, 1, &w->err) != WB_OK)
-		sim_fail(w, "declare: %s", w->err.text);
-	wb_broker_step(w->admin);
-	if (!wb_broker_next(w->admin, &event) ||
-	    event.kind != WB_BROKER_DECLARED)
-		sim_fail(w, "declare: %s", event.error.text);
-}
-
-static void world_declare_exchange(sim_world *w, const char *name)
-{
-	const wb_declaration exchange = {
-		.kind = WB_TOPOLOGY_EXCHANGE,
-		.name = wb_str_from(name),
-		.exchange_type = wb_str_from("topic"),
-	};
-	const wb_declaration binding = {
-		.kind = WB_TOPOLOGY_BINDING,
-		.name = wb_str_from("all"),
-		.exchange = wb_str_from(name),
-		.binding_key = wb_str_from("#"),
-	};
-
-	world_declare(w, &exchange);
-	world_declare(w, &binding);
-}
-
 static void world_make_broker(sim_world *w)
 {
-	const wb_declaration queue = {
-		.kind = WB_TOPOLOGY_QUEUE,
-		.name = wb_str_from("all"),
-	};
-	wb_broker_event event = {.kind = WB_BROKER_NONE};
-
 	if (wb_memory_new(&w->clock.clock, &w->broker_random.random, &w->memory,
 			  &w->err) != WB_OK ||
-	    wb_memory_connect(w->memory, &w->admin, &w->err) != WB_OK ||
-	    wb_broker_connect(w->admin, &w->err) != WB_OK) {
+	    wb_memory_connect(w->memory, &w->admin, &w->err) != WB_OK)
 		sim_fail(w, "broker: %s", w->err.text);
-		return;
-	}
-	wb_broker_step(w->admin);
-	wb_broker_next(w->admin, &event);
-	world_declare(w, &queue);
-	world_declare_exchange(w, "events");
-	world_declare_exchange(w, "orders");
+	else
+		sim_topology_make(w);
+}
+
+/* In the second routing everything goes to one exchange: what an exchange is
+ * held for must then go elsewhere. */
+static void world_make_routes(sim_world *w)
+{
+	static const wb_route routes[] = {
+		{.type = "order.#", .exchange = "orders"},
+		{.type = "doc.#",
+		 .exchange = "orders",
+		 .routing_key = "{type}.{key}",
+		 .mode = WB_MODE_STRUCTURED},
+		{.type = "metric.#", .order = WB_ORDER_NONE},
+		{.type = "audit.#", .unroutable = WB_UNROUTABLE_ACCEPT},
+	};
+
+	if (wb_routes_new(routes, 4, &w->routes[0], &w->err) != WB_OK ||
+	    wb_routes_new(routes + 2, 2, &w->routes[1], &w->err) != WB_OK)
+		sim_fail(w, "routes: %s", w->err.text);
 }
 
 /* ---- the seed's choices ------------------------------------------------ */
-
-static void world_choose_relay(sim_world *w)
-{
-	static const uint32_t windows[] = {1, 7, 50, 2000};
-
-	w->options = (wb_relay_options)WB_RELAY_OPTIONS_INIT;
-	w->options.routes = w->routes;
-	w->options.window = windows[seeded_random_below(&w->random, 4)];
-	w->options.probe_ms = 200;
-	w->options.backoff_min_ms = 5;
-	w->options.backoff_max_ms = 300;
-	w->options.confirm_timeout_ms = 5000;
-	w->options.clock = &w->clock.clock;
-	w->options.random = &w->relay_random.random;
-}
 
 static uint16_t world_some(sim_world *w, uint64_t most)
 {
 	return seeded_random_chance(&w->random, 500)
 		       ? 0
 		       : (uint16_t)seeded_random_below(&w->random, most + 1);
+}
+
+static void world_choose_relay(sim_world *w)
+{
+	static const uint32_t windows[] = {1, 2, 3, 8, 64, 2000};
+
+	w->options = (wb_relay_options)WB_RELAY_OPTIONS_INIT;
+	w->options.routes = w->routes[0];
+	w->relay_log = (wb_log){world_write_log, w, WB_LOG_DEBUG};
+	w->options.log = w->log ? &w->relay_log : NULL;
+	w->options.window = windows[seeded_random_below(&w->random, 6)];
+	w->options.probe_ms = 200;
+	w->options.backoff_min_ms = 5;
+	w->options.backoff_max_ms = 300;
+	w->options.confirm_timeout_ms = 5000;
+	w->options.clock = &w->clock.clock;
+	w->options.random = &w->relay_random.random;
+	if (seeded_random_chance(&w->random, 250))
+		w->options.limits.body_bytes = 250;
+	if (seeded_random_chance(&w->random, 250))
+		w->options.parked_max_bytes =
+			4096 * (1 + seeded_random_below(&w->random, 6));
+}
+
+static void world_choose_troubles(sim_world *w)
+{
+	bool any_room = w->options.parked_max_bytes == 0;
+
+	w->commit_trouble = world_some(w, 150);
+	w->delete_exchange = world_some(w, 10);
+	w->reroutes = seeded_random_chance(&w->random, 250);
+	w->restores = seeded_random_chance(&w->random, 150);
+	w->leave_parked = any_room && seeded_random_chance(&w->random, 250);
+	w->leave_missing = any_room && seeded_random_chance(&w->random, 250);
 }
 
 static void world_choose_broker(sim_world *w)
@@ -139,7 +155,7 @@ static void world_choose_broker(sim_world *w)
 	s.heartbeat_ms = 50 + (uint32_t)seeded_random_below(&w->random, 1000);
 	s.unsettled_max = seeded_random_chance(&w->random, 200) ? 5 : 0;
 	chaos.nack = world_some(w, 80);
-	chaos.return_ = world_some(w, 20);
+	chaos.return_ = world_some(w, 40);
 	chaos.cut = world_some(w, 40);
 	chaos.channel_close = world_some(w, 30);
 	chaos.hide_exchange = world_some(w, 10);
@@ -153,7 +169,62 @@ static void world_choose_broker(sim_world *w)
 		sim_fail(w, "chaos: %s", w->err.text);
 }
 
+/* ---- commits ----------------------------------------------------------- */
+
+/* Two thirds of the unlucky ones are deaths, just before or just after the
+ * commit was durable; the others find no room. */
+static sim_commit_fate world_unlucky(sim_world *w, sim_relay *relay)
+{
+	uint64_t luck = seeded_random_below(&w->random, 3);
+	bool dies = luck < 2;
+
+	w->tally.commit_failures += !dies;
+	w->tally.commit_deaths += dies;
+	if (dies && relay)
+		sim_mortal_kill(relay->mortal);
+	else if (dies)
+		w->dying = true;
+	sim_log(w, "a commit %s", !dies       ? "finds no room"
+				  : luck == 0 ? "was the last call"
+					      : "was durable, and the last");
+	return (sim_commit_fate){.durable = luck == 1, .rc = ENOSPC};
+}
+
+static sim_commit_fate world_judge_commit(void *ctx, MDB_env *env)
+{
+	const sim_commit_fate good = {true, 0}, dead = {false, ENOSPC};
+	sim_world *w = ctx;
+	bool relays = w->stepping && env == wbi_store_relay_env(w->store);
+	bool appends = w->appending && env == wb_store_env(w->store);
+	sim_commit_fate fate = good;
+
+	if (relays && sim_mortal_is_dead(w->stepping->mortal))
+		return dead; /* it died in this step: it does nothing more */
+	if ((relays || appends) && !w->calm &&
+	    seeded_random_chance(&w->random, w->commit_trouble))
+		fate = world_unlucky(w, relays ? w->stepping : NULL);
+	if (appends)
+		w->durable = fate.durable;
+	return fate;
+}
+
 /* ---- relays ------------------------------------------------------------ */
+
+static void world_open_relay(sim_world *w, sim_relay *r)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_code code;
+
+	w->stepping = r;
+	code = wb_relay_open(w->store, sim_mortal_broker(r->mortal),
+			     &w->options, &r->relay, &err);
+	w->stepping = NULL;
+	if (code != WB_OK && code != WB_ENOSPC)
+		sim_fail(w, "relay: %s", err.text);
+	w->tally.deaths += sim_mortal_is_dead(r->mortal);
+	if (code != WB_OK || sim_mortal_is_dead(r->mortal))
+		sim_relay_kill(w, r);
+}
 
 void sim_relay_start(sim_world *w, sim_relay *r)
 {
@@ -172,10 +243,26 @@ void sim_relay_start(sim_world *w, sim_relay *r)
 		sim_fail(w, "out of memory");
 		return;
 	}
-	if (wb_relay_open(w->store, sim_mortal_broker(r->mortal), &w->options,
-			  &r->relay, &w->err) != WB_OK)
-		sim_fail(w, "relay: %s", w->err.text);
 	sim_log(w, "a relay starts");
+	world_open_relay(w, r);
+}
+
+void sim_relay_step(sim_world *w, sim_relay *r)
+{
+	bool wake = seeded_random_chance(&w->random, w->calm ? 50 : 700);
+	wb_code code;
+
+	if (!r->mortal)
+		return;
+	w->stepping = r;
+	code = wb_relay_step(r->relay, wake, &w->err);
+	w->stepping = NULL;
+	if (code != WB_OK)
+		sim_fail(w, "relay: %s", w->err.text);
+	if (!sim_mortal_is_dead(r->mortal))
+		return;
+	w->tally.deaths++;
+	sim_relay_kill(w, r);
 }
 
 void sim_relay_kill(sim_world *w, sim_relay *r)
@@ -188,6 +275,49 @@ void sim_relay_kill(sim_world *w, sim_relay *r)
 	*r = (sim_relay){NULL, NULL};
 }
 
+/* ---- starting anew ----------------------------------------------------- */
+
+static void world_backup(sim_world *w)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+
+	sim_world_path(w, "store", w->store_number, from);
+	sim_world_path(w, "backup", 0, to);
+	if (wbi_store_backup(from, to, NULL, &w->err) != WB_OK)
+		sim_fail(w, "backup: %s", w->err.text);
+	w->has_backup = true;
+	w->backup_head = w->head;
+	w->tally.backups++;
+	sim_log(w, "backup of %llu events", (unsigned long long)w->head);
+}
+
+/* What was appended since is gone, by design; its positions come again. */
+static void world_restore(sim_world *w)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+
+	sim_world_path(w, "backup", 0, from);
+	sim_world_path(w, "store", ++w->store_number, to);
+	if (wbi_store_restore(from, to, NULL, &w->err) != WB_OK)
+		sim_fail(w, "restore: %s", w->err.text);
+	checker_forget_from(w->checker, w->era + w->backup_head + 1);
+	w->repeats_max += w->head;
+	w->head = w->backup_head;
+	w->era += SIM_ERA;
+	w->restores = false;
+	w->tally.restores++;
+	sim_log(w, "restored");
+}
+
+static void world_reroute(sim_world *w)
+{
+	bool second = w->options.routes == w->routes[0];
+
+	w->options.routes = w->routes[second];
+	w->tally.reroutes++;
+	sim_log(w, "other routes");
+}
+
 void sim_world_reopen(sim_world *w)
 {
 	for (size_t i = 0; i < SIM_RELAYS; i++)
@@ -196,19 +326,22 @@ void sim_world_reopen(sim_world *w)
 	wb_store_close(w->store);
 	w->outbox = NULL;
 	w->store = NULL;
-	world_open_store(w, false);
+	w->dying = false;
 	w->tally.restarts++;
+	if (w->restores && !w->has_backup)
+		world_backup(w);
+	else if (w->restores)
+		world_restore(w);
+	if (w->reroutes && seeded_random_chance(&w->random, 500))
+		world_reroute(w);
+	if (!w->failed)
+		world_open_store(w, false);
 }
 
 /* ---- the whole --------------------------------------------------------- */
 
 bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 {
-	static const wb_route routes[] = {
-		{.type = "order.#", .exchange = "orders"},
-		{.type = SIM_ACCEPTED_TYPE, .unroutable = WB_UNROUTABLE_ACCEPT},
-	};
-
 	memset(w, 0, sizeof(*w));
 	w->seed = seed;
 	w->log = log;
@@ -221,26 +354,29 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 		sim_fail(w, "cannot make a directory in %s", base);
 		return false;
 	}
-	if (wb_routes_new(routes, 2, &w->routes, &w->err) != WB_OK)
-		sim_fail(w, "routes: %s", w->err.text);
+	world_make_routes(w);
 	world_open_store(w, true);
 	world_make_broker(w);
 	if (w->failed)
 		return false;
 	world_choose_relay(w);
+	world_choose_troubles(w);
 	world_choose_broker(w);
+	sim_commits_judge(world_judge_commit, w);
 	return !w->failed;
 }
 
 void sim_world_fini(sim_world *w)
 {
+	sim_commits_judge(NULL, NULL);
 	for (size_t i = 0; i < SIM_RELAYS; i++)
 		sim_relay_kill(w, &w->relays[i]);
 	wb_broker_free(w->admin);
 	wb_memory_free(w->memory);
 	wb_outbox_close(w->outbox);
 	wb_store_close(w->store);
-	wb_routes_free(w->routes);
+	for (size_t i = 0; i < SIM_ROUTINGS; i++)
+		wb_routes_free(w->routes[i]);
 	checker_free(w->checker);
 	sim_scratch_remove(w->dir);
 }

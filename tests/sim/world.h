@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A world in one process, run from one seed: an appender, up to two relays
- * (the shipped code), an operator who retries what is parked, a broker that
- * misbehaves, a clock that jumps and processes that die. Nothing in it waits.
+ * (the shipped code), an operator who retries and discards what is parked, a
+ * broker that misbehaves, exchanges that are deleted and made again, routes
+ * that change, commits that fail, backups that are restored, a clock that
+ * jumps and processes that die. Nothing in it waits.
  *
- * Two phases: trouble for a number of turns, then calm until all is delivered;
- * then the checker compares what was committed with what arrived.
+ * Two phases: trouble for a number of turns, then calm until all is at rest;
+ * then each event's end is compared with what was committed.
  */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
@@ -22,20 +24,37 @@
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
 
-/* Events of this type are accepted where they are not routed. */
-#define SIM_ACCEPTED_TYPE "audit.noted"
+enum {
+	SIM_RELAYS = 2,
+	SIM_EXCHANGES = 2,
+	SIM_ROUTINGS = 2,
+	SIM_TROUBLE_TURNS = 600,
+	SIM_CALM_TURNS = 100000,
+	SIM_REST_TURNS = 1000,
+	SIM_CHECK_EVERY = 20 /* seeds: then the store is checked, too */
+};
 
-enum { SIM_RELAYS = 2, SIM_TROUBLE_TURNS = 400, SIM_CALM_TURNS = 100000 };
+/* Added to the positions of each life of the journal, so that later ones are
+ * higher. */
+#define SIM_ERA 1000000000u
 
 typedef struct sim_relay {
 	sim_mortal *mortal; /* owned; NULL: there is none */
 	wb_relay *relay;
 } sim_relay;
 
+typedef struct sim_exchange {
+	const char *name;
+	bool missing;
+	int64_t back_us; /* then it is made again; INT64_MAX: never */
+} sim_exchange;
+
 /* What happened, summed up over seeds for the report. */
 typedef struct sim_tally {
 	uint64_t seeds, turns, deaths, restarts, takeovers, retries;
-	uint64_t downs, channel_closes, nacks, returns, blocks, unrouted;
+	uint64_t downs, channel_closes, nacks, returns, blocks;
+	uint64_t commit_failures, commit_deaths, deleted, reroutes;
+	uint64_t backups, restores, full, checked;
 	checker_counts counts;
 } sim_tally;
 
@@ -47,18 +66,40 @@ typedef struct sim_world {
 	seeded_random broker_random; /* of the broker */
 	seeded_random relay_random;  /* of the code under test */
 	char dir[PATH_MAX];
+	unsigned store_number; /* of DIR/storeN */
 	wb_store *store;
 	wb_outbox *outbox;
-	wb_routes *routes;
+	wb_routes *routes[SIM_ROUTINGS];
 	wb_memory *memory;
 	wb_broker *admin;
+	bool admin_up, admin_connecting;
+	unsigned admin_declared;
+	sim_exchange exchanges[SIM_EXCHANGES];
 	sim_relay relays[SIM_RELAYS];
+	sim_relay *stepping; /* its code is running */
+	bool appending;      /* the appender's is, up to its commit */
+	bool dying;          /* the service is dead: start it anew */
+	bool durable;        /* what became of the appender's last commit */
 	wb_relay_options options;
+	wb_log relay_log;
+
+	/* the seed's choices */
+	uint16_t commit_trouble; /* permille of commits */
+	uint16_t delete_exchange; /* permille of turns */
+	bool reroutes, restores;
+	bool leave_parked;  /* nothing is retried in the end */
+	bool leave_missing; /* an exchange stays away in the end */
+
 	bool calm;
+	uint64_t quiet_turns;
 	checker *checker;
 	uint64_t next_event;
-	uint64_t accepted; /* committed events of SIM_ACCEPTED_TYPE */
-	uint64_t digest;   /* of all arrivals, in order */
+	uint64_t era;         /* see SIM_ERA */
+	uint64_t head;        /* the journal's */
+	bool has_backup;      /* in DIR/backup */
+	uint64_t backup_head; /* the journal's head in it */
+	uint64_t repeats_max; /* what restores add to it */
+	uint64_t digest;      /* of all arrivals, in order */
 	sim_tally tally;
 	wb_error err;
 	bool failed;
@@ -72,12 +113,27 @@ void sim_log(sim_world *w, const char *format, ...) WB_PRINTF(2, 3);
 /* world.c: build it in a new directory below `base`, tear it down. */
 bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log);
 void sim_world_fini(sim_world *w);
-void sim_world_reopen(sim_world *w); /* the whole service starts anew */
+/* The whole service starts anew; perhaps from a backup, or with other routes. */
+void sim_world_reopen(sim_world *w);
+char *sim_world_path(const sim_world *w, const char *name, unsigned number,
+		     char ret[PATH_MAX]);
 
 void sim_relay_start(sim_world *w, sim_relay *r);
+void sim_relay_step(sim_world *w, sim_relay *r);
 void sim_relay_kill(sim_world *w, sim_relay *r);
+
+/* topology.c: exchanges and their bindings. */
+void sim_topology_make(sim_world *w);
+void sim_topology_delete(sim_world *w, size_t exchange, int64_t back_us);
+void sim_topology_tend(sim_world *w); /* make again what is due */
+
+/* append.c: one transaction of some events. */
+void sim_append(sim_world *w);
 
 /* life.c: run both phases and judge. False: failed, `why` says how. */
 bool sim_world_run(sim_world *w);
+
+/* judge.c: everything has come to rest. Closes the store. */
+void sim_world_judge(sim_world *w);
 
 #endif

@@ -24,7 +24,7 @@ typedef struct checker_entry {
 	uint64_t position;
 	uint64_t arrivals;
 	checker_fate fate;
-	bool appended, parked, reordered;
+	bool appended, parked, discarded, held, reordered;
 } checker_entry;
 
 typedef struct checker_key {
@@ -226,25 +226,84 @@ bool checker_parked(checker *c, wb_str id)
 	return true;
 }
 
+bool checker_discarded(checker *c, wb_str id)
+{
+	size_t at = checker_entry_of(c, id);
+
+	if (at == SIZE_MAX)
+		return false;
+	c->entries[at].discarded = true;
+	return true;
+}
+
+bool checker_held(checker *c, wb_str id)
+{
+	size_t at = checker_entry_of(c, id);
+
+	if (at == SIZE_MAX)
+		return false;
+	c->entries[at].held = true;
+	return true;
+}
+
+void checker_forget_from(checker *c, uint64_t position)
+{
+	for (size_t i = 0; i < c->entry_count; i++) {
+		checker_entry *e = &c->entries[i];
+
+		if (e->appended && e->fate != CHECKER_ABORTED &&
+		    e->position >= position)
+			e->fate = CHECKER_FORGOTTEN;
+	}
+}
+
+bool checker_has_arrived(checker *c, wb_str id)
+{
+	size_t at = checker_entry_of(c, id);
+
+	return at != SIZE_MAX && c->entries[at].arrivals > 0;
+}
+
+void checker_add(checker_counts *sum, const checker_counts *one)
+{
+	sum->attempted += one->attempted;
+	sum->committed += one->committed;
+	sum->delivered += one->delivered;
+	sum->parked += one->parked;
+	sum->lost += one->lost;
+	sum->phantom += one->phantom;
+	sum->duplicate += one->duplicate;
+	sum->reordered += one->reordered;
+	sum->discarded += one->discarded;
+	sum->held += one->held;
+	sum->unseen += one->unseen;
+}
+
 /* ---- counting ---------------------------------------------------------- */
+
+static bool checker_is_seen(const checker_entry *e)
+{
+	return e->arrivals > 0 || e->parked || e->discarded || e->held;
+}
 
 static bool checker_is_phantom(const checker_entry *e)
 {
-	return (e->arrivals > 0 || e->parked) &&
+	return checker_is_seen(e) &&
 	       (!e->appended || e->fate == CHECKER_ABORTED);
 }
 
 /* An event that may or may not be committed counts as what it shows to be. */
 static bool checker_is_committed(const checker_entry *e)
 {
-	if (!e->appended || e->fate == CHECKER_ABORTED)
+	if (!e->appended || e->fate == CHECKER_ABORTED ||
+	    e->fate == CHECKER_FORGOTTEN)
 		return false;
-	return e->fate == CHECKER_COMMITTED || e->arrivals > 0 || e->parked;
+	return e->fate == CHECKER_COMMITTED || checker_is_seen(e);
 }
 
 static bool checker_is_lost(const checker_entry *e)
 {
-	return checker_is_committed(e) && e->arrivals == 0 && !e->parked;
+	return checker_is_committed(e) && !checker_is_seen(e);
 }
 
 static void checker_order(checker *c)
@@ -256,12 +315,27 @@ static void checker_order(checker *c)
 		checker_key *key = &c->keys[e->key];
 
 		e->reordered = false;
-		if (e->key == 0 || !checker_is_committed(e))
+		if (e->key == 0 || e->discarded || !checker_is_committed(e))
 			continue;
 		e->reordered = e->position < key->highest;
 		if (e->position > key->highest)
 			key->highest = e->position;
 	}
+}
+
+/* Of a committed event: its one end. */
+static void checker_count_end(const checker_entry *e, checker_counts *n)
+{
+	if (e->arrivals > 0)
+		n->delivered++;
+	else if (e->parked)
+		n->parked++;
+	else if (e->discarded)
+		n->discarded++;
+	else if (e->held)
+		n->held++;
+	else
+		n->lost++;
 }
 
 checker_counts checker_count(checker *c)
@@ -271,13 +345,14 @@ checker_counts checker_count(checker *c)
 	checker_order(c);
 	for (size_t i = 0; i < c->entry_count; i++) {
 		const checker_entry *e = &c->entries[i];
-		bool committed = checker_is_committed(e);
 
 		n.attempted += e->appended;
-		n.committed += committed;
-		n.delivered += committed && e->arrivals > 0;
-		n.parked += committed && e->arrivals == 0 && e->parked;
-		n.lost += checker_is_lost(e);
+		if (checker_is_committed(e)) {
+			n.committed++;
+			checker_count_end(e, &n);
+		}
+		n.unseen += e->appended && e->fate == CHECKER_UNKNOWN &&
+			    !checker_is_seen(e);
 		n.phantom += checker_is_phantom(e);
 		n.duplicate += e->arrivals > 1 ? e->arrivals - 1 : 0;
 		n.reordered += e->reordered;
@@ -296,9 +371,15 @@ void checker_print(const checker_counts *n, FILE *out)
 	fprintf(out,
 		"attempted=%" PRIu64 " committed=%" PRIu64 " delivered=%" PRIu64
 		" parked=%" PRIu64 " lost=%" PRIu64 " phantom=%" PRIu64
-		" duplicate=%" PRIu64 " reordered=%" PRIu64 "\n",
+		" duplicate=%" PRIu64 " reordered=%" PRIu64,
 		n->attempted, n->committed, n->delivered, n->parked, n->lost,
 		n->phantom, n->duplicate, n->reordered);
+	if (n->discarded > 0 || n->held > 0)
+		fprintf(out,
+			" discarded=%" PRIu64 " held=%" PRIu64
+			" unseen=%" PRIu64,
+			n->discarded, n->held, n->unseen);
+	fputc('\n', out);
 }
 
 static void checker_explain_one(const checker *c, const checker_entry *e,

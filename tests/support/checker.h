@@ -24,17 +24,25 @@ typedef struct checker checker;
  * arrivals beyond the first of an event. reordered: first arrivals of an event
  * after the first arrival of a later event of its key.
  *
- * A committed event is delivered, parked or lost, and only one of them.
+ * discarded: committed events that an operator deleted, held: that wait for an
+ * exchange; neither arrived nor parked. A committed event is delivered, parked,
+ * discarded, held or lost, and only one of them, the first that fits. What was
+ * discarded or forgotten may come late, by a copy that was under way: it is no
+ * part of the order. unseen: of those whose fate is unknown, those that are
+ * none of all this.
  */
 typedef struct checker_counts {
 	uint64_t attempted, committed, delivered, parked, lost, phantom;
 	uint64_t duplicate, reordered;
+	uint64_t discarded, held, unseen;
 } checker_counts;
 
 typedef enum checker_fate {
 	CHECKER_COMMITTED,
 	CHECKER_ABORTED, /* must never arrive */
-	CHECKER_UNKNOWN  /* killed inside commit: may arrive, need not */
+	CHECKER_UNKNOWN, /* killed inside commit: may arrive, need not */
+	CHECKER_FORGOTTEN /* was committed, then undone by a restore: likewise,
+			     and counted nowhere but as attempted */
 } checker_fate;
 
 /* NULL: out of memory. */
@@ -55,8 +63,21 @@ bool checker_arrived(checker *c, wb_str id);
 /* The event is in the parked list. */
 bool checker_parked(checker *c, wb_str id);
 
+/* The event was discarded; it waits for an exchange. */
+bool checker_discarded(checker *c, wb_str id);
+bool checker_held(checker *c, wb_str id);
+
+/* Everything appended so far at or behind `position` is forgotten. */
+void checker_forget_from(checker *c, uint64_t position);
+
+/* Has it arrived? */
+bool checker_has_arrived(checker *c, wb_str id);
+
 /* Counts; may be called again after more was told. */
 checker_counts checker_count(checker *c);
+
+/* For totals over several runs. */
+void checker_add(checker_counts *sum, const checker_counts *one);
 
 /* Nothing lost, nothing phantom, nothing reordered. */
 bool checker_is_clean(const checker_counts *counts);

@@ -115,6 +115,25 @@ static void phantoms_are_seen_aborted_or_from_nowhere(void **state)
 		  "phantom=3 duplicate=0 reordered=0");
 }
 
+static void discarded_and_held_are_ends_and_the_forgotten_owe_nothing(void **state)
+{
+	checker *c = history();
+	checker_counts counts;
+
+	(void)state;
+	assert_true(checker_discarded(c, wb_str_from("id-298")));
+	assert_true(checker_held(c, wb_str_from("id-299")));
+	counts = checker_count(c);
+	assert_int_equal(counts.lost, 1);
+	arrived(c, 298); /* a copy of it was under way */
+	checker_forget_from(c, 300);
+	counts = checker_count(c);
+	assert_true(checker_is_clean(&counts));
+	finish(c, "attempted=300 committed=299 delivered=298 parked=0 lost=0 "
+		  "phantom=0 duplicate=0 reordered=0 discarded=0 held=1 "
+		  "unseen=0");
+}
+
 static void duplicates_are_counted_and_forgiven(void **state)
 {
 	checker *c = history();
@@ -250,6 +269,8 @@ int main(void)
 		cmocka_unit_test(a_clean_history_is_clean),
 		cmocka_unit_test(a_lost_event_is_seen),
 		cmocka_unit_test(phantoms_are_seen_aborted_or_from_nowhere),
+		cmocka_unit_test(
+			discarded_and_held_are_ends_and_the_forgotten_owe_nothing),
 		cmocka_unit_test(duplicates_are_counted_and_forgiven),
 		cmocka_unit_test(
 			reordering_counts_within_a_key_and_by_first_arrivals),
