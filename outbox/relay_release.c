@@ -181,6 +181,10 @@ static wb_code release_send(wb_relay *relay, size_t index, wb_str record,
 	memcpy(r->type, event.type.ptr, event.type.len & 255);
 	r->type[event.type.len & 255] = '\0';
 	if (relay->exchanges[r->exchange].state == RELAY_HELD) {
+		/* Its repeat is owed to the channel that was closed, and must
+		 * not keep the others from theirs until the exchange is back. */
+		relay->release_exposed -= r->exposed;
+		r->exposed = false;
 		r->due_us = relay->now_us +
 			    (int64_t)relay->options.probe_ms * 1000;
 		return WB_OK;
