@@ -15,8 +15,10 @@
  */
 #include "outbox/relay_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lib/base/assert.h"
@@ -142,6 +144,11 @@ static wb_code relay_alloc(wb_relay *relay, wb_error *err)
 				sizeof(*relay->actions));
 	if (!relay->exchanges || !relay->actions)
 		return WBI_FAIL(err, WB_ENOMEM, "no memory for a relay");
+	/* From the start: wb_relay_stop() reads it in another thread. */
+	relay->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (relay->stop_fd < 0)
+		return wbi_fail_errno(err, errno, __func__,
+				      "a descriptor for the relay");
 	for (size_t i = 0; i < WBI_COUNT(relay->lanes); i++) {
 		relay->lanes[i].id = (relay_lane_id)i;
 		code = wbi_window_new(relay->options.window, 0,
@@ -259,8 +266,11 @@ static wb_code relay_returned(wb_relay *relay, relay_lane *lane,
 	wb_code code = wbi_txn_begin(wb_store_env(relay->store), false, &txn,
 				     err);
 
-	if (code != WB_OK)
+	if (code != WB_OK) { /* what it says is lost: send it again */
+		wbi_window_mark_nacked(lane->window, position,
+				       wbi_relay_nack_due(relay, 0));
 		return code;
+	}
 	code = wbi_journal_get(&relay->journal, txn, position, &record, err);
 	if (code == WB_OK)
 		code = wbi_record_decode(record.ptr, record.len, &event,
@@ -324,6 +334,7 @@ static void relay_up(wb_relay *relay)
 	relay->connecting = relay->blocked = false;
 	relay->connect_backoff.count = 0;
 	relay->reopen_at_us = INT64_MAX;
+	relay->progress_us = relay->now_us;
 	relay->stat.connects++;
 	wbi_relay_trouble_over(relay);
 	wbi_log(relay->log, WB_LOG_INFO, "relay: connected, cursor at %llu",
@@ -359,6 +370,9 @@ static void relay_blocked(wb_relay *relay, wb_str reason)
 static wb_code relay_handle(wb_relay *relay, const wb_broker_event *event,
 			    wb_error *err)
 {
+	if (!relay->up && event->kind != WB_BROKER_UP &&
+	    event->kind != WB_BROKER_DOWN)
+		return WB_OK; /* left over from an earlier user of it */
 	switch (event->kind) {
 	case WB_BROKER_ACKED:
 	case WB_BROKER_NACKED:
@@ -380,6 +394,7 @@ static wb_code relay_handle(wb_relay *relay, const wb_broker_event *event,
 		break;
 	case WB_BROKER_CHANNEL_CLOSED:
 		relay->channel_open = false;
+		relay->progress_us = relay->now_us;
 		relay->stat.channel_closes++;
 		relay->reopen_at_us =
 			relay->now_us +
@@ -422,9 +437,15 @@ static void relay_connect(wb_relay *relay)
 {
 	wb_error err = WB_ERROR_INIT;
 
+	wb_code code = wb_broker_connect(relay->broker, &err);
+
 	relay->connecting = true;
-	if (wb_broker_connect(relay->broker, &err) == WB_OK)
+	if (code == WB_OK)
 		return;
+	/* It is up already, by someone else's doing: what was sent there is
+	 * none of ours. */
+	if (code == WB_ESTATE)
+		wb_broker_close(relay->broker);
 	relay_down(relay, &err);
 }
 
@@ -448,12 +469,13 @@ static void relay_link(wb_relay *relay)
 	}
 	if (relay->now_us >= relay->reopen_at_us)
 		relay_reopen(relay);
-	if (wbi_relay_sent(relay) == 0 || relay->blocked)
+	if (relay->blocked || (wbi_relay_sent(relay) == 0 &&
+			       relay->suspects == 0 && relay->channel_open))
 		return;
 	if (relay->now_us - relay->progress_us < limit_us)
 		return;
 	wbi_relay_trouble(relay, WB_LOG_WARN,
-			  "no confirm for %u ms: connecting again",
+			  "no answer for %u ms: connecting again",
 			  relay->options.confirm_timeout_ms);
 	relay->progress_us = relay->now_us;
 	wb_broker_close(relay->broker);
@@ -505,12 +527,13 @@ static wb_code relay_stopping(wb_relay *relay, wb_error *err)
 
 void wb_relay_stop(wb_relay *relay)
 {
+	int interrupted = errno; /* by the signal whose handler calls */
 	uint64_t one = 1;
 
 	atomic_fetch_add(&relay->stop_asked, 1);
-	if (relay->stop_fd >= 0 &&
-	    write(relay->stop_fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is readable anyway */
+	if (write(relay->stop_fd, &one, sizeof(one)) < 0)
+		errno = 0; /* the counter is full: it is readable anyway */
+	errno = interrupted;
 }
 
 /* ---- the step ------------------------------------------------------------ */

@@ -289,8 +289,6 @@ static wb_code commit_cursor(wb_relay *relay, MDB_txn *txn, wb_error *err)
 				low);
 	if (code == WB_OK)
 		code = wbi_relay_cursor_write(relay->store, txn, &cursor, err);
-	if (code == WB_OK)
-		relay->floor = floor;
 	return code;
 }
 
@@ -343,7 +341,9 @@ static void commit_applied(wb_relay *relay, uint64_t low_main,
 	wbi_window_commit(relay->lanes[RELAY_MAIN].window, low_main);
 	wbi_window_commit(relay->lanes[RELAY_DRAIN].window, low_drain);
 	relay->stat.parked += parked;
+	relay->parked_keys += parked; /* at most: until it is read again */
 	relay->unrouted_count = 0;
+	relay->floor = wbi_relay_floor(relay, low_main);
 	for (size_t i = 0; i < relay->exchange_count; i++)
 		relay->exchanges[i].dirty = false;
 	relay->status_dirty = false;

@@ -56,8 +56,7 @@ static wb_code loop_open(wb_relay *relay, wb_error *err)
 	relay->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	relay->timer_fd = timerfd_create(CLOCK_MONOTONIC,
 					 TFD_NONBLOCK | TFD_CLOEXEC);
-	relay->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (relay->epoll_fd < 0 || relay->timer_fd < 0 || relay->stop_fd < 0)
+	if (relay->epoll_fd < 0 || relay->timer_fd < 0)
 		return wbi_fail_errno(err, errno, __func__,
 				      "descriptors for the relay's loop");
 	loop_watch(relay);

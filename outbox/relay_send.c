@@ -184,7 +184,7 @@ static wb_code lane_send(wb_relay *relay, relay_lane *lane, uint64_t position,
 		relay->stat.repeats += repeat;
 		return WB_OK;
 	}
-	if (code == WB_EAGAIN) {
+	if (wb_code_class(code) == WB_CLASS_RETRY) {
 		wbi_window_requeue(lane->window, position);
 		return WB_EAGAIN;
 	}

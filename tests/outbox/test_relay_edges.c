@@ -327,6 +327,27 @@ static void a_full_relay_environment_is_tried_again_now_and_then(void **state)
 	relay_rig_fini(rig);
 }
 
+/* ---- a broker that is not as it should be ------------------------------------ */
+
+static void a_broker_that_is_up_already_is_made_our_own(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+
+	relay_rig_start(rig);
+	relay_rig_run(rig, 5);
+	relay_rig_append(rig, "a", "k");
+	relay_rig_run(rig, 1);
+	wb_relay_close(rig->relay); /* its confirm is still to come */
+	assert_ok(wb_relay_open(rig->store, rig->broker, &rig->options,
+				&rig->relay, &err),
+		  err);
+	relay_rig_append(rig, "a", "j");
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 2);
+	relay_rig_fini(rig);
+}
+
 #define T(test)                                                               \
 	cmocka_unit_test_setup_teardown(test, test_place_setup,               \
 					test_place_teardown)
@@ -340,6 +361,7 @@ int main(void)
 		T(full_parked_events_can_be_released_with_a_full_window),
 		T(what_is_parked_stays_under_its_limit),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
+		T(a_broker_that_is_up_already_is_made_our_own),
 		T(draining_waits_without_spinning),
 		T(a_full_relay_environment_is_tried_again_now_and_then),
 		T(a_released_key_loses_nothing_that_another_lane_parks),
