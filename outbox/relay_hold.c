@@ -151,6 +151,8 @@ void wbi_relay_probe_answer(wb_relay *relay, const wb_broker_event *event)
 			hold_wait(relay, exchange);
 		else
 			exchange->state = RELAY_FOUND;
+		/* Released events may have waited for it. */
+		relay->release_more |= !missing;
 	}
 }
 

@@ -42,101 +42,6 @@ static bool release_known(const wb_relay *relay, wb_str key, uint64_t position)
 	return false;
 }
 
-/* False: no room for one more; look again when there is. */
-static bool release_start(wb_relay *relay, wb_str key, uint64_t position)
-{
-	if (release_known(relay, key, position))
-		return true;
-	for (size_t i = 0; i < WBI_COUNT(relay->releases); i++) {
-		relay_release *r = &relay->releases[i];
-
-		if (r->state != RELAY_RELEASE_FREE)
-			continue;
-		*r = (relay_release){.state = RELAY_RELEASE_READY,
-				     .key_len = key.len,
-				     .position = key.len ? 0 : position};
-		if (key.len > 0)
-			memcpy(r->key, key.ptr, key.len);
-		return true;
-	}
-	return false;
-}
-
-/* Rows without a key are released one by one. */
-static wb_code release_unordered(wb_relay *relay, MDB_txn *txn, bool *ret_full,
-				 wb_error *err)
-{
-	wbi_parked_row_key from = wbi_parked_row_key_of(WB_STR_NULL, 0);
-	wb_str at = wb_str_n(from.bytes, from.len), key, row;
-	uint64_t position;
-	wbi_cursor *cursor;
-	wbi_parked parked;
-	wb_code code = wbi_cursor_open(txn, release_tables(relay)->parked,
-				       &cursor, err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
-	while (code == WB_OK && !*ret_full) {
-		code = wbi_parked_row_key_parse(at, &key, &position, err);
-		if (code != WB_OK || key.len > 0)
-			break;
-		code = wbi_parked_decode(at, row, &parked, err);
-		if (code != WB_OK)
-			break;
-		if (parked.state == WBI_PARKED_RELEASED)
-			*ret_full = !release_start(relay, key, position);
-		code = wbi_cursor_move(cursor, WBI_NEXT, &at, &row, err);
-	}
-	wbi_cursor_close(cursor);
-	return code == WB_ENOTFOUND ? WB_OK : code;
-}
-
-static wb_code release_keys(wb_relay *relay, MDB_txn *txn, bool *ret_full,
-			    wb_error *err)
-{
-	wb_str at = WB_STR_NULL, key, row;
-	wbi_parked_key parked;
-	wbi_cursor *cursor;
-	wb_code code = wbi_cursor_open(txn, release_tables(relay)->keys,
-				       &cursor, err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_cursor_move(cursor, WBI_FIRST, &at, &row, err);
-	while (code == WB_OK && !*ret_full) {
-		code = wbi_parked_key_decode(at, row, &key, &parked, err);
-		if (code != WB_OK)
-			break;
-		if (parked.state == WBI_PARKED_RELEASED && key.len > 0)
-			*ret_full = !release_start(relay, key, 0);
-		code = wbi_cursor_move(cursor, WBI_NEXT, &at, &row, err);
-	}
-	wbi_cursor_close(cursor);
-	return code == WB_ENOTFOUND ? WB_OK : code;
-}
-
-wb_code wbi_relay_release_refill(wb_relay *relay, MDB_txn *env_txn,
-				 wb_error *err)
-{
-	bool full = false;
-	wb_code code = WB_OK;
-
-	if (!relay->release_more)
-		return WB_OK;
-	if (relay->parked_keys > 0) {
-		code = release_unordered(relay, env_txn, &full, err);
-		if (code == WB_OK)
-			code = release_keys(relay, env_txn, &full, err);
-	}
-	/* With no room left, the end of any release looks again. */
-	relay->release_more = false;
-	relay->release_full = full;
-	return code;
-}
-
-/* ---- sending --------------------------------------------------------------- */
-
 /* The key's first row behind what is done, or the unordered event's own. */
 static wb_code release_find(wb_relay *relay, const relay_release *r,
 			    MDB_txn *txn, uint64_t *ret_position,
@@ -163,6 +68,135 @@ static wb_code release_find(wb_relay *relay, const relay_release *r,
 	return code;
 }
 
+/* Is the next row's exchange held? Then nothing can be done for it yet. */
+static wb_code release_is_held(wb_relay *relay, const relay_release *r,
+			       MDB_txn *txn, bool *ret, wb_error *err)
+{
+	uint64_t position;
+	wb_event event;
+	wbi_parked row;
+	uint16_t exchange;
+	wb_code code = release_find(relay, r, txn, &position, &row, err);
+
+	*ret = code == WB_ENOTFOUND;
+	if (code == WB_OK)
+		code = wbi_record_decode(row.record.ptr, row.record.len,
+					 &event, &position, err);
+	if (code != WB_OK)
+		return *ret ? WB_OK : code;
+	exchange = wbi_relay_exchange_of(
+		relay, wb_routes_match(relay->routes, event.type));
+	*ret = relay->exchanges[exchange].state == RELAY_HELD;
+	return WB_OK;
+}
+
+/* *ret_full: no room for one more; look again when there is. */
+static wb_code release_start(wb_relay *relay, MDB_txn *txn, wb_str key,
+			     uint64_t position, bool *ret_full, wb_error *err)
+{
+	relay_release r = {.state = RELAY_RELEASE_READY,
+			   .key_len = key.len,
+			   .position = key.len ? 0 : position};
+	bool held;
+	wb_code code;
+
+	if (release_known(relay, key, position))
+		return WB_OK;
+	if (key.len > 0)
+		memcpy(r.key, key.ptr, key.len);
+	code = release_is_held(relay, &r, txn, &held, err);
+	if (code != WB_OK || held)
+		return code;
+	for (size_t i = 0; i < WBI_COUNT(relay->releases); i++)
+		if (relay->releases[i].state == RELAY_RELEASE_FREE) {
+			relay->releases[i] = r;
+			return WB_OK;
+		}
+	*ret_full = true;
+	return WB_OK;
+}
+
+/* Rows without a key are released one by one. */
+static wb_code release_unordered(wb_relay *relay, MDB_txn *txn, bool *ret_full,
+				 wb_error *err)
+{
+	wbi_parked_row_key from = wbi_parked_row_key_of(WB_STR_NULL, 0);
+	wb_str at = wb_str_n(from.bytes, from.len), key, row;
+	uint64_t position;
+	wbi_cursor *cursor;
+	wbi_parked parked;
+	wb_code code = wbi_cursor_open(txn, release_tables(relay)->parked,
+				       &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
+	while (code == WB_OK && !*ret_full) {
+		code = wbi_parked_row_key_parse(at, &key, &position, err);
+		if (code != WB_OK || key.len > 0)
+			break;
+		code = wbi_parked_decode(at, row, &parked, err);
+		if (code != WB_OK)
+			break;
+		if (parked.state == WBI_PARKED_RELEASED)
+			code = release_start(relay, txn, key, position,
+					     ret_full, err);
+		if (code == WB_OK)
+			code = wbi_cursor_move(cursor, WBI_NEXT, &at, &row,
+					       err);
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+static wb_code release_keys(wb_relay *relay, MDB_txn *txn, bool *ret_full,
+			    wb_error *err)
+{
+	wb_str at = WB_STR_NULL, key, row;
+	wbi_parked_key parked;
+	wbi_cursor *cursor;
+	wb_code code = wbi_cursor_open(txn, release_tables(relay)->keys,
+				       &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_FIRST, &at, &row, err);
+	while (code == WB_OK && !*ret_full) {
+		code = wbi_parked_key_decode(at, row, &key, &parked, err);
+		if (code != WB_OK)
+			break;
+		if (parked.state == WBI_PARKED_RELEASED && key.len > 0)
+			code = release_start(relay, txn, key, 0, ret_full,
+					     err);
+		if (code == WB_OK)
+			code = wbi_cursor_move(cursor, WBI_NEXT, &at, &row,
+					       err);
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+wb_code wbi_relay_release_refill(wb_relay *relay, MDB_txn *env_txn,
+				 wb_error *err)
+{
+	bool full = false;
+	wb_code code = WB_OK;
+
+	if (!relay->release_more)
+		return WB_OK;
+	if (relay->parked_keys > 0) {
+		code = release_unordered(relay, env_txn, &full, err);
+		if (code == WB_OK)
+			code = release_keys(relay, env_txn, &full, err);
+	}
+	/* With no room left, the end of any release looks again. */
+	relay->release_more = false;
+	relay->release_full = full;
+	return code;
+}
+
+/* ---- sending --------------------------------------------------------------- */
+
 static wb_code release_send(wb_relay *relay, size_t index, wb_str record,
 			    wb_error *err)
 {
@@ -185,8 +219,7 @@ static wb_code release_send(wb_relay *relay, size_t index, wb_str record,
 		 * not keep the others from theirs until the exchange is back. */
 		relay->release_exposed -= r->exposed;
 		r->exposed = false;
-		r->due_us = relay->now_us +
-			    (int64_t)relay->options.probe_ms * 1000;
+		r->state = RELAY_RELEASE_HELD;
 		return WB_OK;
 	}
 	return wbi_relay_send(relay, RELAY_TOKEN(RELAY_RELEASE, index),
@@ -210,8 +243,8 @@ static wb_code release_next(wb_relay *relay, size_t index, MDB_txn *txn,
 		return code;
 	r->position = position;
 	code = release_send(relay, index, row.record, &why);
-	if (code == WB_OK && r->due_us > relay->now_us)
-		return WB_OK; /* its exchange is held */
+	if (code == WB_OK && r->state == RELAY_RELEASE_HELD)
+		return WB_OK;
 	if (code == WB_OK) {
 		r->state = RELAY_RELEASE_SENT;
 		relay->release_sent++;
@@ -360,8 +393,7 @@ bool wbi_relay_release_dirty(const wb_relay *relay)
 	for (size_t i = 0; i < WBI_COUNT(relay->releases); i++) {
 		const relay_release *r = &relay->releases[i];
 
-		if (r->state == RELAY_RELEASE_PAUSED ||
-		    r->state == RELAY_RELEASE_FAILED ||
+		if (r->state >= RELAY_RELEASE_PAUSED ||
 		    (r->state != RELAY_RELEASE_FREE && r->done > 0))
 			return true;
 	}
@@ -458,6 +490,7 @@ static wb_code release_is_over(wb_relay *relay, MDB_txn *txn,
 	wb_code code;
 
 	*ret = r->state == RELAY_RELEASE_FAILED ||
+	       r->state == RELAY_RELEASE_HELD ||
 	       (r->state == RELAY_RELEASE_PAUSED && r->key_len == 0);
 	if (*ret || r->state == RELAY_RELEASE_SENT || r->key_len == 0)
 		return WB_OK;
@@ -486,8 +519,11 @@ wb_code wbi_relay_release_committed(wb_relay *relay, MDB_txn *env_txn,
 			return code;
 		r->begin = r->done = 0;
 		if (over) {
+			/* What was held may have been found meanwhile. */
+			relay->release_more |=
+				relay->release_full ||
+				r->state == RELAY_RELEASE_HELD;
 			r->state = RELAY_RELEASE_FREE;
-			relay->release_more |= relay->release_full;
 			continue;
 		}
 		relay->release_exposed += r->exposed;

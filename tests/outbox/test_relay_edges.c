@@ -233,6 +233,43 @@ static void what_is_parked_stays_under_its_limit(void **state)
 	relay_rig_fini(rig);
 }
 
+static void releases_to_a_missing_exchange_stand_in_nobodys_way(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+	wb_route route = {.type = "other.#", .exchange = "other"};
+	char key[16];
+
+	relay_rig_routes(rig, &route, 1);
+	create_exchange(rig, "other");
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 101);
+	for (int i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		relay_rig_append(rig, "other.a", key);
+	}
+	relay_rig_append(rig, "a", "z");
+	relay_rig_settle(rig);
+	assert_ok(wb_memory_delete_exchange(rig->memory, "other", &err), err);
+	relay_rig_append(rig, "other.a", "");
+	relay_rig_settle(rig);
+	for (int i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		retry(rig, wb_str_from(key), 0);
+	}
+	retry(rig, S("z"), 0);
+	relay_rig_settle(rig); /* what can be done is done */
+	assert_string_equal(relay_rig_arrived(rig), "101");
+	assert_int_equal(wb_relay_get_stat(rig->relay).held, 1);
+	create_exchange(rig, "other");
+	relay_rig_run(rig, 6000);
+	relay_rig_settle(rig);
+	assert_int_equal(wb_memory_get_queue_stat(rig->memory, "all").arrived,
+			 102);
+	relay_rig_fini(rig);
+}
+
 /* ---- nothing loops hot ------------------------------------------------------- */
 
 static void a_lost_connection_forgets_to_reopen_its_channel(void **state)
@@ -360,6 +397,7 @@ int main(void)
 		T(parking_goes_on_when_a_release_has_made_room),
 		T(full_parked_events_can_be_released_with_a_full_window),
 		T(what_is_parked_stays_under_its_limit),
+		T(releases_to_a_missing_exchange_stand_in_nobodys_way),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
 		T(a_broker_that_is_up_already_is_made_our_own),
 		T(draining_waits_without_spinning),
