@@ -704,16 +704,48 @@ int64_t wb_relay_deadline_us(const wb_relay *relay)
 	return relay->deadline_us;
 }
 
-static bool relay_is_idle(const wb_relay *relay)
+/* Is all that stands in the lane's window settled and committed, or to be
+ * parked, and can it look no further? */
+static bool relay_lane_halts(const wb_relay *relay, relay_lane_id id, bool end)
+{
+	const wbi_window *window = relay->lanes[id].window;
+
+	return wbi_window_low(window) == wbi_window_durable(window) &&
+	       wbi_window_queued(window) == 0 &&
+	       wbi_window_due_us(window) == INT64_MAX &&
+	       (end || wbi_window_full(window) ||
+		(wbi_relay_may_send(relay) && !wbi_relay_room(relay, false)));
+}
+
+/* There is no room to park what must be parked, and nothing else to do. */
+static bool relay_is_halted(const wb_relay *relay)
+{
+	const relay_lane *lane = relay->lanes;
+	uint64_t high = wbi_window_high(lane[RELAY_MAIN].window);
+
+	return relay->park_full && !relay->commit_refused &&
+	       relay_lane_halts(relay, RELAY_MAIN,
+				!relay->look && high == relay->head) &&
+	       (!lane[RELAY_DRAIN].active ||
+		relay_lane_halts(relay, RELAY_DRAIN,
+				 wbi_window_high(lane[RELAY_DRAIN].window) ==
+					 high));
+}
+
+static bool relay_is_done(const wb_relay *relay)
 {
 	const wbi_window *window = relay->lanes[RELAY_MAIN].window;
 
-	return relay->owner && !relay->look &&
-	       relay->look_at_us[1] == INT64_MAX &&
-	       wbi_window_durable(window) == relay->head &&
-	       wbi_relay_sent(relay) == 0 &&
-	       !relay->lanes[RELAY_DRAIN].active && relay->suspects == 0 &&
-	       !wbi_relay_hold_undecided(relay) &&
+	return !relay->look && wbi_window_durable(window) == relay->head &&
+	       !relay->lanes[RELAY_DRAIN].active &&
+	       !wbi_relay_hold_undecided(relay);
+}
+
+static bool relay_is_idle(const wb_relay *relay)
+{
+	return relay->owner && relay->look_at_us[1] == INT64_MAX &&
+	       (relay_is_done(relay) || relay_is_halted(relay)) &&
+	       wbi_relay_sent(relay) == 0 && relay->suspects == 0 &&
 	       !wbi_relay_release_active(relay) &&
 	       relay->unrouted_count == 0;
 }

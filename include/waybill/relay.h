@@ -68,7 +68,9 @@ typedef struct wb_relay_stat {
 	uint64_t nacks, returns, repeats, connects, channel_closes;
 	uint64_t held; /* exchanges that are missing: their events wait */
 	bool idle; /* nothing that could be sent now, nothing unconfirmed,
-		      cursor durable; events may be parked or held */
+		      cursor durable; events may be parked or held. With a
+		      cursor before `head`: parked_max_bytes is reached and
+		      all else is done, which only an operator can change */
 } wb_relay_stat;
 
 /*

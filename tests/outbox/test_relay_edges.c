@@ -204,6 +204,28 @@ static void full_parked_events_can_be_released_with_a_full_window(void **state)
 	relay_rig_fini(rig);
 }
 
+static void a_relay_without_room_to_park_comes_to_rest(void **state)
+{
+	relay_rig *rig = rig_of(state);
+
+	rig->options.window = 8;
+	rig->options.parked_max_bytes = 12288;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 3);
+	relay_rig_append_size(rig, "a", "k", 2500);
+	relay_rig_append_size(rig, "a", "j", 2500);
+	for (int i = 0; i < 20; i++)
+		relay_rig_append(rig, "a", i ? "" : "l");
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 2);
+	assert_in_range(wb_relay_get_stat(rig->relay).delivered, 5, 7);
+	retry(rig, S("k"), 0);
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 22);
+	relay_rig_fini(rig);
+}
+
 static void what_is_parked_stays_under_its_limit(void **state)
 {
 	relay_rig *rig = rig_of(state);
@@ -396,6 +418,7 @@ int main(void)
 		T(a_window_of_one_survives_a_release_that_is_returned),
 		T(parking_goes_on_when_a_release_has_made_room),
 		T(full_parked_events_can_be_released_with_a_full_window),
+		T(a_relay_without_room_to_park_comes_to_rest),
 		T(what_is_parked_stays_under_its_limit),
 		T(releases_to_a_missing_exchange_stand_in_nobodys_way),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
