@@ -324,6 +324,8 @@ static wb_code pages_free_list_big(pages_walk *w, uint64_t number, size_t size)
 	return code;
 }
 
+/* A value that was overwritten by a smaller one in the same transaction keeps
+ * all of its pages; that they are as many as its table says is found later. */
 static wb_code pages_overflow(pages_walk *w, uint64_t number, size_t size,
 			      pages_count *count)
 {
@@ -332,19 +334,23 @@ static wb_code pages_overflow(pages_walk *w, uint64_t number, size_t size,
 	uint32_t stored;
 	wb_code code;
 
-	code = pages_take(w, number, pages, "a large value");
-	if (code == WB_OK)
-		code = pages_read(w->fd, &head, sizeof(head),
-				  number * w->page_bytes, w->err);
+	if (number >= w->limit)
+		return pages_bad(w, number, "a large value is not in the file, "
+					    "which is cut off or damaged");
+	code = pages_read(w->fd, &head, sizeof(head), number * w->page_bytes,
+			  w->err);
 	if (code != WB_OK)
 		return code;
 	memcpy(&stored, &head.lower, sizeof(stored));
 	if (head.number != number || !(head.flags & P_OVERFLOW) ||
-	    stored != pages)
+	    stored < pages)
 		return pages_bad(w, number, "not the large value that it "
 					    "should be");
-	count->overflow += pages;
-	w->result.used += pages;
+	code = pages_take(w, number, stored, "a large value");
+	if (code != WB_OK)
+		return code;
+	count->overflow += stored;
+	w->result.used += stored;
 	if (count->is_free_list)
 		return pages_free_list_big(w, number, size);
 	return WB_OK;

@@ -150,6 +150,56 @@ static void a_sound_store_has_no_findings(void **state)
 	assert_int_equal(strlen(result.origin), WBI_ORIGIN_LEN);
 }
 
+/* LMDB's every kind of table and row, as a host service may have them. */
+static void put_hosts_tables(MDB_txn *txn, uint64_t round)
+{
+	static char large[20000];
+	MDB_dbi dup, fixed, plain;
+
+	assert_int_equal(mdb_dbi_open(txn, "dup", MDB_CREATE | MDB_DUPSORT,
+				      &dup), 0);
+	assert_int_equal(mdb_dbi_open(txn, "fixed",
+				      MDB_CREATE | MDB_DUPSORT | MDB_DUPFIXED,
+				      &fixed), 0);
+	assert_int_equal(mdb_dbi_open(txn, "plain", MDB_CREATE, &plain), 0);
+	for (uint64_t i = 0; i < 400; i++) {
+		uint64_t n = i % 7, id = round * 400 + i;
+		MDB_val key = {sizeof(n), &n}, value = {sizeof(id), &id};
+		MDB_val text = {1 + (size_t)(i * 37 % 300), large};
+		MDB_val twice[] = {{sizeof(large), large}, {5000, large}};
+
+		memcpy(large, &id, sizeof(id));
+		assert_int_equal(mdb_put(txn, fixed, &key, &value, 0), 0);
+		mdb_put(txn, dup, &key, &text, 0); /* or is there already */
+		n = i % 50;
+		assert_int_equal(mdb_put(txn, plain, &key, &twice[0], 0), 0);
+		/* in the same transaction: keeps the pages of the larger */
+		assert_int_equal(mdb_put(txn, plain, &key, &twice[i % 2], 0),
+				 0);
+		if (i % 60 == 0)
+			assert_int_equal(mdb_del(txn, plain, &key, NULL), 0);
+	}
+}
+
+static void what_a_host_keeps_beside_it_is_no_finding(void **state)
+{
+	test_place *place = *state;
+	wb_store *store = test_store_make(place->store);
+	const char *copy = test_path(place->dir, "copy");
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn;
+
+	for (uint64_t round = 0; round < 4; round++) {
+		assert_ok(wb_store_begin(store, &txn, &err), err);
+		put_hosts_tables(txn, round);
+		assert_ok(wb_store_commit(store, txn, &err), err);
+	}
+	wb_store_close(store);
+	assert_sound(place->store);
+	assert_ok(wbi_store_backup(place->store, copy, NULL, &err), err);
+	assert_sound(copy);
+}
+
 static void a_check_writes_nothing_and_runs_beside_the_service(void **state)
 {
 	test_place *place = *state;
@@ -367,6 +417,7 @@ int main(void)
 					test_place_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_sound_store_has_no_findings),
+		T(what_a_host_keeps_beside_it_is_no_finding),
 		T(a_check_writes_nothing_and_runs_beside_the_service),
 		T(yesterdays_copy_goes_on),
 		T(a_missing_record_is_found_with_both_sides),
