@@ -64,7 +64,7 @@ typedef struct wb_amqp_options {
 	const wb_log *log;       /* default: none */
 } wb_amqp_options;
 
-#define WB_AMQP_OPTIONS_INIT {.size = sizeof(wb_amqp_options)}
+#define WB_AMQP_OPTIONS_INIT WB_SIZED_INIT(wb_amqp_options)
 
 /*
  * Make an adapter; it does not connect yet. Free it with wb_broker_free().

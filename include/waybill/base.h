@@ -27,6 +27,13 @@ extern "C" {
 #define WB_PRINTF(fmt, args)
 #endif
 
+/* How options begin: their size, and 0 in all else. */
+#ifdef __cplusplus
+#define WB_SIZED_INIT(type) {sizeof(type)} /* no designators before C++20 */
+#else
+#define WB_SIZED_INIT(type) {.size = sizeof(type)}
+#endif
+
 /* ---- errors ------------------------------------------------------------ */
 
 /*
@@ -121,7 +128,11 @@ typedef struct wb_str {
 	size_t len;
 } wb_str;
 
+#ifdef __cplusplus
+#define WB_STR_NULL (wb_str{NULL, 0})
+#else
 #define WB_STR_NULL ((wb_str){NULL, 0})
+#endif
 
 static inline wb_str wb_str_from(const char *text)
 {

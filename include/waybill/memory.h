@@ -82,7 +82,7 @@ typedef struct wb_memory_settings {
 	bool no_log;               /* keep none: memory stays flat */
 } wb_memory_settings;
 
-#define WB_MEMORY_SETTINGS_INIT {.size = sizeof(wb_memory_settings)}
+#define WB_MEMORY_SETTINGS_INIT WB_SIZED_INIT(wb_memory_settings)
 
 /* Replace all settings, from the next step on. WB_EINVAL. */
 WB_API wb_code wb_memory_set(wb_memory *memory,
@@ -127,7 +127,7 @@ typedef struct wb_memory_cut_options {
 				 before DOWN, in their order */
 } wb_memory_cut_options;
 
-#define WB_MEMORY_CUT_INIT {.size = sizeof(wb_memory_cut_options)}
+#define WB_MEMORY_CUT_INIT WB_SIZED_INIT(wb_memory_cut_options)
 
 /* Lose connections. WB_ELIMIT: WB_MEMORY_CUTS_MAX are still to come. */
 WB_API wb_code wb_memory_cut(wb_memory *memory,
@@ -178,7 +178,7 @@ typedef struct wb_memory_chaos {
 				   as the settings say */
 } wb_memory_chaos;
 
-#define WB_MEMORY_CHAOS_INIT {.size = sizeof(wb_memory_chaos)}
+#define WB_MEMORY_CHAOS_INIT WB_SIZED_INIT(wb_memory_chaos)
 
 /* NULL: no more chaos; outages that it began end at the next step. */
 WB_API wb_code wb_memory_set_chaos(wb_memory *memory,

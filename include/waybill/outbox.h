@@ -25,7 +25,7 @@ typedef struct wb_outbox_options {
 	const char *source;      /* default source; NULL: "/" + service */
 } wb_outbox_options;
 
-#define WB_OUTBOX_OPTIONS_INIT {.size = sizeof(wb_outbox_options)}
+#define WB_OUTBOX_OPTIONS_INIT WB_SIZED_INIT(wb_outbox_options)
 
 /*
  * A handle for appending; cheap. The store must outlive it. One handle per

@@ -44,7 +44,7 @@ typedef struct wb_relay_options {
 	const wb_log *log;
 } wb_relay_options;
 
-#define WB_RELAY_OPTIONS_INIT {.size = sizeof(wb_relay_options)}
+#define WB_RELAY_OPTIONS_INIT WB_SIZED_INIT(wb_relay_options)
 
 typedef enum wb_relay_state {
 	WB_RELAY_WAITING,  /* another relay has this store */

@@ -43,7 +43,7 @@ typedef struct wb_store_options {
 	const wb_log *log;
 } wb_store_options;
 
-#define WB_STORE_OPTIONS_INIT {.size = sizeof(wb_store_options)}
+#define WB_STORE_OPTIONS_INIT WB_SIZED_INIT(wb_store_options)
 
 /*
  * Create the directory `dir` (mode 0700) and an empty store in it. `service`
