@@ -179,7 +179,9 @@ wb_code wbi_place_lock(const char *path, int *ret_fd, wb_error *err)
 	if (failed == EAGAIN || failed == EACCES)
 		return WBI_FAIL(err, WB_EBUSY,
 				"this process (%ld) has the store open "
-				"already: use that one",
+				"already: use that one (or it is another's of "
+				"the same number: containers that share a "
+				"store must share a PID namespace)",
 				(long)getpid());
 	return wbi_fail_errno(err, failed, __func__, "lock \"%s\"", path);
 }
