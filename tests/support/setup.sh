@@ -42,22 +42,28 @@ wb_packages() {
 	fi
 	wb_say "Installing with apt-get: ${missing[*]}"
 	$sudo apt-get -qq update || wb_die "apt-get update failed"
-	wb_keep_services_down "$sudo"
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-		--no-install-recommends install "${missing[@]}" \
-		>"$wb_build/apt.log" 2>&1 </dev/null
-	p=$?
-	[ -z "$wb_policy" ] || $sudo rm -f "$wb_policy"
-	[ $p = 0 ] || {
+	(wb_install "$sudo" "${missing[@]}") || {
 		tail -n 20 "$wb_build/apt.log" >&2
 		wb_die "apt-get could not install them (see above)"
 	}
 }
 
+# In a shell of its own: the policy goes however this ends.
+wb_install() {
+	local sudo=$1
+	shift
+	wb_policy=
+	trap '[ -z "$wb_policy" ] || $sudo rm -f "$wb_policy"' EXIT
+	trap 'exit 130' INT TERM HUP
+	wb_keep_services_down "$sudo"
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		--no-install-recommends install "$@" \
+		>"$wb_build/apt.log" 2>&1 </dev/null
+}
+
 # RabbitMQ's package would start a broker of its own on the usual port. We
 # want none: while it is installed, the machine's policy says so.
 wb_keep_services_down() {
-	wb_policy=
 	[ -e /usr/sbin/policy-rc.d ] || [ ! -d /usr/sbin ] && return
 	wb_policy=/usr/sbin/policy-rc.d
 	printf '#!/bin/sh\nexit 101\n' | $1 tee $wb_policy >/dev/null &&
