@@ -16,6 +16,7 @@
 
 typedef struct sim_arguments {
 	uint64_t first, count;
+	uint64_t failures; /* end after so many */
 	bool verbose;
 	bool twice; /* every seed again: it must repeat itself */
 	const char *dir;
@@ -28,6 +29,7 @@ static void main_help(void)
 	     "  --seeds N    how many worlds (100)\n"
 	     "  --first S    the first seed (1)\n"
 	     "  --seed X     this one only\n"
+	     "  --failures N end after so many (10)\n"
 	     "  --twice      run each seed twice; both must be the same\n"
 	     "  --verbose    say what happens\n"
 	     "  --dir DIR    where the stores are (/dev/shm, else TMPDIR)");
@@ -47,6 +49,7 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 		{"seeds", required_argument, NULL, 'n'},
 		{"first", required_argument, NULL, 'f'},
 		{"seed", required_argument, NULL, 's'},
+		{"failures", required_argument, NULL, 'x'},
 		{"twice", no_argument, NULL, 't'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"dir", required_argument, NULL, 'd'},
@@ -64,6 +67,8 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 		else if (option == 's')
 			good = good && main_number(optarg, &a->first) &&
 			       (a->count = 1);
+		else if (option == 'x')
+			good = good && main_number(optarg, &a->failures);
 		else if (option == 't')
 			a->twice = true;
 		else if (option == 'v')
@@ -172,7 +177,10 @@ static void main_report(const sim_tally *t)
 
 int main(int argc, char **argv)
 {
-	sim_arguments a = {.first = 1, .count = 100, .dir = sim_scratch_base()};
+	sim_arguments a = {.first = 1,
+			   .count = 100,
+			   .failures = 10,
+			   .dir = sim_scratch_base()};
 	sim_tally sum = {0}, ignored = {0};
 	uint64_t digest, again, bad = 0;
 
@@ -182,7 +190,7 @@ int main(int argc, char **argv)
 	}
 	(void)signal(SIGABRT, main_on_abort);
 	(void)signal(SIGSEGV, main_on_abort);
-	for (uint64_t i = 0; i < a.count && bad < 10; i++) {
+	for (uint64_t i = 0; i < a.count && bad < a.failures; i++) {
 		bad += !main_run_seed(&a, a.first + i, &sum, &digest);
 		if (!a.twice)
 			continue;

@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Does the simulator see a bug? Plants each of these in a copy of the tree,
+# builds nothing but the simulator there, and runs seeds until one goes red.
+# Usage: planted-bugs.sh SRCDIR [NAME...]; exit code 1: one was not seen.
+set -eu
+src=$(cd "$1" && pwd)
+shift
+only=" $* "
+work=$(mktemp -d)
+stores=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
+trap 'rm -rf "$work" "$stores"' EXIT
+trap 'exit 130' INT TERM
+seeds=1000
+missed=0
+
+say() { printf '%-44s %s\n' "$1" "$2"; }
+
+# bug NAME FILE SED: plant, build, run, take it out again.
+bug() {
+	case $only in "  " | *" $1 "*) ;; *) return 0 ;; esac
+	cp "$work/src/$2" "$work/sound.c"
+	sed "$3" "$work/sound.c" >"$work/src/$2"
+	if cmp -s "$work/sound.c" "$work/src/$2"; then
+		say "$1" "cannot be planted: $2 has changed"
+		missed=1
+		return 0
+	fi
+	if ! make -C "$work/build" -s tests/sim/waybill-sim \
+		>"$work/make.log" 2>&1; then
+		say "$1" "does not build"
+		tail -5 "$work/make.log"
+		missed=1
+	else
+		timeout 60 "$work/build/tests/sim/waybill-sim" --failures 1 \
+			--seeds $seeds --dir "$stores" >"$work/out" 2>&1 || :
+		red=$(sed -n 's/^FAILED seed \([0-9]*\): \(.*\): repeat .*/\1: \2/p' \
+			"$work/out")
+		say "$1" "${red:-NOT SEEN in $seeds seeds}"
+		[ -n "$red" ] || missed=1
+	fi
+	cp "$work/sound.c" "$work/src/$2"
+}
+
+echo "building a copy"
+mkdir "$work/src" "$work/build"
+(cd "$src" && tar cf - --exclude=.git .) | (cd "$work/src" && tar xf -)
+(cd "$work/build" && ../src/configure -q >"$work/make.log" 2>&1 &&
+	make -s -j2 tests/sim/waybill-sim >>"$work/make.log" 2>&1) || {
+	tail -20 "$work/make.log"
+	exit 1
+}
+say "bug" "first red seed: what it saw"
+
+bug cursor-past-an-unconfirmed-event outbox/relay_commit.c \
+	'/^static wb_code commit_cursor/,/^}/s/low = wbi_window_low(window);/low = wbi_window_low(window) + (wbi_window_high(window) > wbi_window_low(window));/'
+bug return-taken-for-delivery outbox/relay.c \
+	'/^static wb_code relay_settle/,/^}/s/switch (event->kind) {/switch (event->kind == WB_BROKER_RETURNED ? WB_BROKER_ACKED : event->kind) {/'
+bug nack-taken-for-ack outbox/relay.c \
+	'/^static wb_code relay_settle/,/^}/s/switch (event->kind) {/switch (event->kind == WB_BROKER_NACKED ? WB_BROKER_ACKED : event->kind) {/'
+bug two-unconfirmed-events-of-one-key outbox/relay_send.c \
+	'/^static wb_code lane_take/,/^}/s/wbi_window_add(lane->window, hash, exchange)/wbi_window_add(lane->window, 0, exchange)/'
+bug follower-overtakes-its-parked-key outbox/relay_send.c \
+	'/^static wb_code send_key_is_parked/,/^}/s/\*ret = true;/*ret = false;/'
+bug retry-that-overtakes outbox/relay_send.c \
+	'/^static wb_code send_key_is_parked/,/^}/s/\*ret = true;/*ret = row.state != WBI_PARKED_RELEASED;/'
+bug lost-sends-marked-done outbox/window.c \
+	'/^void wbi_window_lost/,/^}/{s/slot->state = WBI_SLOT_READY;/wbi_window_mark_done(window, at);/;s/window->sent--;//;}'
+bug commit-taken-as-done-before-it-is outbox/relay_commit.c \
+	'/^wb_code wbi_relay_commit(/,/^}/s/^\tcode = commit_write(relay, &parked, &why);/&\n\tcode = WB_OK;/'
+bug hold-from-one-position-too-late outbox/relay_hold.c \
+	'/^static void hold_exchange/,/^}/s/exchange->first = first;/exchange->first = first + 1;/'
+bug drain-ends-before-it-has-caught-up outbox/relay_hold.c \
+	'/^void wbi_relay_drain_check/,/^}/s/wbi_window_low(drain->window) !=/wbi_window_high(drain->window) !=/'
+bug released-row-deleted-when-it-is-sent outbox/relay_release.c \
+	'/^static wb_code release_next/,/^}/s/r->state = RELAY_RELEASE_SENT;/&\n\t\tr->done = position;/'
+bug full-room-stops-a-retry outbox/relay_release.c \
+	's/wbi_relay_room(relay, relay->release_exposed == 0)/wbi_relay_room(relay, false)/'
+exit $missed
