@@ -5,14 +5,15 @@
  *
  *   crash [KILLS]        WAYBILL_TEST_AMQP names the broker
  *
- * First both run once undisturbed, to learn how many calls they make. Then, in
+ * First each runs once undisturbed, to learn how many calls it makes. Then, in
  * each cycle: the service is killed at a call of it (in every fourth cycle
- * while a relay runs beside it), started again and finished; the relay is
- * killed at a call of it (in every fourth cycle while a service appends beside
- * it), started again and drained. Then the books must balance. In every eighth
- * cycle the relay dies while it sends parked events that were released and are
- * returned again. At the end a queue is bound for those, so that they arrive,
- * with new ones of their key behind them, through more kills.
+ * while a relay runs beside it), started again and finished; a relay, in every
+ * third cycle the daemon as it is shipped, is killed at a call of it (in every
+ * fourth cycle while a service appends beside it), started again and drained.
+ * Then the books must balance. In every eighth cycle the relay dies while it
+ * sends parked events that were released and are returned again. At the end a
+ * queue is bound for those, so that they arrive, with new ones of their key
+ * behind them, through more kills.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* nftw */
@@ -38,14 +39,15 @@ enum {
 	CRASH_EVENTS = 6, /* in each */
 	CRASH_DEADLINE_MS = 30000,
 	CRASH_FUNCTIONS = 64,
-	CRASH_WHENS = 3
+	CRASH_WHENS = 3,
+	CRASH_PARKED = 3 /* exit status of the daemon: something is parked */
 };
 
 static const char *const whens[CRASH_WHENS] = {"before", "after", "partial"};
 
-enum victim { SERVICE, RELAY, VICTIMS };
+enum victim { SERVICE, RELAY, DAEMON, VICTIMS };
 
-static const char *const victims[VICTIMS] = {"service", "relay"};
+static const char *const victims[VICTIMS] = {"service", "relay", "daemon"};
 
 /* Where kills fell, per victim and function. */
 typedef struct function_row {
@@ -81,23 +83,63 @@ static const char *crash_bin(const crash *c, const char *name)
 	return path;
 }
 
-/* The service, or a relay that runs until all is settled. */
-static pid_t crash_start(const crash *c, enum victim victim,
-			 const char *const env[])
+static pid_t crash_start_service(const crash *c, const char *const env[])
 {
-	char first[32], turns[16], events[16], window[24];
-	const char *service[] = {crash_bin(c, "appender"), c->ledger.store,
-				 c->ledger.log, first, turns, events, NULL};
-	const char *relay[] = {crash_bin(c, "relayer"), c->ledger.store, c->uri,
-			       c->exchange, window, "until_empty=1",
-			       "commit_ms=2", "backoff_min_ms=5",
-			       "batch_bytes=1500", NULL};
+	char first[32], turns[16], events[16];
+	const char *argv[] = {crash_bin(c, "appender"), c->ledger.store,
+			      c->ledger.log, first, turns, events, NULL};
 
 	snprintf(first, sizeof(first), "%" PRIu64, c->ledger.next);
 	snprintf(turns, sizeof(turns), "%d", CRASH_TURNS);
 	snprintf(events, sizeof(events), "%d", CRASH_EVENTS);
+	return child_start(argv, env, c->out);
+}
+
+static pid_t crash_start_relay(const crash *c, const char *const env[])
+{
+	char window[24];
+	const char *argv[] = {crash_bin(c, "relayer"), c->ledger.store, c->uri,
+			      c->exchange, window, "until_empty=1",
+			      "commit_ms=2", "backoff_min_ms=5",
+			      "batch_bytes=1500", NULL};
+
 	snprintf(window, sizeof(window), "window=%d", CRASH_WINDOW);
-	return child_start(victim == SERVICE ? service : relay, env, c->out);
+	return child_start(argv, env, c->out);
+}
+
+/* As it is shipped. */
+static pid_t crash_start_daemon(const crash *c, const char *const env[])
+{
+	char window[16], route[100];
+	const char *argv[] = {crash_bin(c, "../../waybill-relay"),
+			      "--store", c->ledger.store,
+			      "--amqp", c->uri,
+			      "--route", route,
+			      "--window", window,
+			      "--until-empty", "--commit-ms", "2",
+			      "--batch-bytes", "4096", NULL};
+
+	snprintf(window, sizeof(window), "%d", CRASH_WINDOW);
+	snprintf(route, sizeof(route), "exchange=%s", c->exchange);
+	return child_start(argv, env, c->out);
+}
+
+/* The service, or a relay that runs until all is settled. */
+static pid_t crash_start(const crash *c, enum victim victim,
+			 const char *const env[])
+{
+	if (victim == SERVICE)
+		return crash_start_service(c, env);
+	return victim == RELAY ? crash_start_relay(c, env)
+			       : crash_start_daemon(c, env);
+}
+
+/* An end as it should be: the daemon also says so if events are parked. */
+static bool crash_ended_well(enum victim victim, int status)
+{
+	return status == 0 ||
+	       (victim == DAEMON && status >= 0 && WIFEXITED(status) &&
+		WEXITSTATUS(status) == CRASH_PARKED);
 }
 
 static bool crash_failed(const crash *c, const char *who, int status)
@@ -112,7 +154,8 @@ static bool crash_finish(const crash *c, enum victim victim, pid_t pid)
 {
 	int status = child_wait(pid, CRASH_DEADLINE_MS);
 
-	return status == 0 || crash_failed(c, victims[victim], status);
+	return crash_ended_well(victim, status) ||
+	       crash_failed(c, victims[victim], status);
 }
 
 static bool crash_run(const crash *c, enum victim victim)
@@ -199,7 +242,7 @@ static bool crash_await_death(crash *c, enum victim victim, pid_t pid,
 {
 	int status = child_wait(pid, CRASH_DEADLINE_MS);
 
-	if (status == 0) {
+	if (crash_ended_well(victim, status)) {
 		c->missed++;
 		return true;
 	}
@@ -209,11 +252,17 @@ static bool crash_await_death(crash *c, enum victim victim, pid_t pid,
 	return crash_note_point(c, victim, when);
 }
 
+/* The relay inside a program of ours, or the daemon. */
+static enum victim crash_relay(unsigned i)
+{
+	return i % 3 == 1 ? DAEMON : RELAY;
+}
+
 /* Kill `victim`; if `beside`, while the other one runs, which must end well. */
 static bool crash_kill(crash *c, enum victim victim, unsigned i, unsigned n,
 		       bool beside)
 {
-	enum victim other = victim == SERVICE ? RELAY : SERVICE;
+	enum victim other = victim == SERVICE ? crash_relay(i) : SERVICE;
 	const char *when;
 	pid_t bystander = 0, pid;
 
@@ -269,7 +318,7 @@ static bool crash_cycle(crash *c, unsigned i, unsigned n)
 	       ledger_resolve(&c->ledger) && crash_run(c, SERVICE) &&
 	       ledger_resolve(&c->ledger) &&
 	       (i % 8 != 6 || crash_release(c)) &&
-	       crash_kill(c, RELAY, i, n, i % 4 == 1) &&
+	       crash_kill(c, crash_relay(i), i, n, i % 4 == 1) &&
 	       ledger_resolve(&c->ledger) && crash_settle(c, 1);
 }
 
@@ -287,7 +336,7 @@ static bool crash_finale(crash *c)
 		c->cycles++;
 		if (!crash_run(c, SERVICE) || !ledger_resolve(&c->ledger) ||
 		    !crash_release(c) ||
-		    !crash_kill(c, RELAY, i, n, i % 2 == 1) ||
+		    !crash_kill(c, crash_relay(i), i, n, i % 2 == 1) ||
 		    !ledger_resolve(&c->ledger))
 			return false;
 		if (i % 4 == 3 && !crash_settle(c, 4))
@@ -311,12 +360,12 @@ static bool crash_measure(crash *c, enum victim victim)
 	unlink(c->point_log);
 	status = child_wait(crash_start(c, victim, env), CRASH_DEADLINE_MS);
 	file = fopen(c->point_log, "r");
-	if (status != 0 || !file)
+	if (!crash_ended_well(victim, status) || !file)
 		return crash_failed(c, victims[victim], status);
 	while (fgets(line, sizeof(line), file))
 		c->calls[victim]++;
 	fclose(file);
-	printf("the %s makes %lu calls in a short run\n", victims[victim],
+	printf("the %s makes %lu calls in a run\n", victims[victim],
 	       c->calls[victim]);
 	return c->calls[victim] > 0;
 }
@@ -358,7 +407,9 @@ static bool crash_all(crash *c)
 	unsigned n = (c->wanted + 1) / 2, from = 0;
 
 	if (!crash_measure(c, SERVICE) || !ledger_resolve(&c->ledger) ||
-	    !crash_measure(c, RELAY) || !crash_settle(c, 0))
+	    !crash_measure(c, RELAY) || !crash_run(c, SERVICE) ||
+	    !ledger_resolve(&c->ledger) || !crash_measure(c, DAEMON) ||
+	    !crash_settle(c, 0))
 		return false;
 	for (unsigned i = 0; c->kills < c->wanted && i < 2 * n; i++) {
 		if (!crash_cycle(c, i % n, n))

@@ -123,7 +123,11 @@ static void a_full_disk_refuses_appends_and_loses_nothing(void **state)
 	bool mounted = cramped(s, 100000, disk, ballast);
 
 	s->relay = scene_relay(s, NULL, NULL);
-	scene_append(s, 100);
+	for (int i = 0; i < 50; i++) { /* commits, until its file is as large
+					* as it needs to be */
+		scene_append(s, 5);
+		scene_sleep_ms(20);
+	}
 	scene_settle(s);
 	child_kill(s->relay);
 	s->relay = 0;
