@@ -10,6 +10,10 @@
  * them may pass. The next connect begins with the host behind the one used
  * last.
  *
+ * What is asked of a connection that is up (a channel, a declaration, a
+ * consumer) must be answered within 60 s, unless the broker blocks us; else it
+ * ends with WB_ETIMEOUT.
+ *
  * A host name is looked up on a thread of its own, since getaddrinfo(3) has no
  * deadline: the one thread the library ever starts by itself. It blocks all
  * signals, ends with the look-up, and may outlive the adapter by as long as

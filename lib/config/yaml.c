@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -476,6 +477,8 @@ wb_code wbi_config_read_file(wbi_config *config, const char *path,
 		rc = wbi_config_read_yaml(config, path, wb_str_n(buf, len),
 					  err);
 out:
+	if (buf) /* a URI in it may hold a password */
+		explicit_bzero(buf, len);
 	free(buf);
 	close(fd);
 	return rc;
