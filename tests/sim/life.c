@@ -133,18 +133,20 @@ static void life_trouble(sim_world *w)
 
 /*
  * Nothing is left to do. While an exchange stays away, what is released for it
- * is not at rest: then it is enough that nothing moves for long.
+ * is not at rest: then it is enough that no other is held, which a drain may
+ * take its time for, and that nothing moves for long.
  */
 static bool life_is_quiet(sim_world *w, const wb_relay_stat *stat)
 {
 	uint64_t held = 0;
-	bool still = stat->cursor == w->head && stat->unconfirmed == 0;
+	bool still;
 
+	if (sim_operator_held(w->store, &held, &w->err) != WB_OK)
+		sim_fail(w, "held: %s", w->err.text);
+	still = stat->cursor == w->head && stat->unconfirmed == 0 && held <= 1;
 	w->quiet_turns = still ? w->quiet_turns + 1 : 0;
 	if (w->leave_missing)
 		return w->quiet_turns > SIM_REST_TURNS;
-	if (sim_operator_held(w->store, &held, &w->err) != WB_OK)
-		sim_fail(w, "held: %s", w->err.text);
 	return stat->idle && held == 0;
 }
 
