@@ -26,18 +26,17 @@ enum { PARK_LATER, PARK_DONE, PARK_UNDONE };
 /* ---- parking ---------------------------------------------------------------- */
 
 static void park_text(const wbi_slot *slot, const wbi_parked *row,
-		      const wb_event *event, char *ret,
-		      size_t size)
+		      const wb_event *event, char *ret, size_t size)
 {
-
 	switch (slot->reason) {
 	case WBI_PARK_UNROUTABLE:
 		snprintf(ret, size,
 			 "exchange '%.*s' has no queue bound that takes "
 			 "routing key '%.*s' (%u): bind one, then `waybill "
 			 "outbox retry`",
-			 (int)row->exchange.len, row->exchange.ptr, (int)row->routing_key.len,
-			 row->routing_key.ptr, slot->reply_code);
+			 (int)row->exchange.len, row->exchange.ptr,
+			 (int)row->routing_key.len, row->routing_key.ptr,
+			 slot->reply_code);
 		break;
 	case WBI_PARK_OVERSIZE:
 		snprintf(ret, size,

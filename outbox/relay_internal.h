@@ -78,7 +78,7 @@ typedef enum relay_release_state {
 	RELAY_RELEASE_FREE,
 	RELAY_RELEASE_READY, /* the next row may go, not before due_us */
 	RELAY_RELEASE_SENT,
-	RELAY_RELEASE_PAUSED, /* no further row in sight: over with the commit */
+	RELAY_RELEASE_PAUSED, /* no further row in sight: see next commit */
 	RELAY_RELEASE_HELD,   /* its exchange is: over with the next commit, and
 				 begun again when that is found */
 	RELAY_RELEASE_FAILED  /* parks again with the next commit */

@@ -18,7 +18,12 @@
 
 #include "lib/base/error.h"
 
-enum { LOOP_GATHER_US = 2000, LOOP_STEPS = 16, LOOP_EVENTS = 8, LOOP_WAIT_MS = 1000 };
+enum {
+	LOOP_GATHER_US = 2000,
+	LOOP_STEPS = 16,
+	LOOP_EVENTS = 8,
+	LOOP_WAIT_MS = 1000
+};
 
 static wb_code loop_add(wb_relay *relay, int fd, wb_error *err)
 {

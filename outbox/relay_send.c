@@ -285,6 +285,24 @@ static wb_code send_key_is_parked(wb_relay *relay, MDB_txn *env_txn,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
+/* Was this event without order parked before the relay was started again, or
+ * its exchange held? Then that row answers for it. */
+static wb_code send_is_stored(wb_relay *relay, MDB_txn *env_txn,
+			      uint64_t position, bool *ret, wb_error *err)
+{
+	wbi_parked row;
+	wb_code code;
+
+	*ret = false;
+	if (relay->parked_keys == 0)
+		return WB_OK;
+	code = wbi_parked_get(env_txn,
+			      wbi_store_relay_tables(relay->store)->parked,
+			      WB_STR_NULL, position, &row, err);
+	*ret = code == WB_OK;
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
 /* Position high + 1, just read: into the window, and out if it may go. */
 static wb_code lane_take(wb_relay *relay, relay_lane *lane, MDB_txn *env_txn,
 			 wb_event *event, wb_str record, wb_error *err)
@@ -301,11 +319,16 @@ static wb_code lane_take(wb_relay *relay, relay_lane *lane, MDB_txn *env_txn,
 		wbi_window_add_done(lane->window);
 		return WB_OK;
 	}
-	if (hash != 0) {
-		code = send_key_is_parked(relay, env_txn, event->key, &parked,
-					  err);
-		if (code != WB_OK)
-			return code;
+	code = hash != 0 ? send_key_is_parked(relay, env_txn, event->key,
+					      &parked, err)
+			 : send_is_stored(relay, env_txn,
+					  wbi_window_high(lane->window) + 1,
+					  &parked, err);
+	if (code != WB_OK)
+		return code;
+	if (parked && hash == 0) {
+		wbi_window_add_done(lane->window);
+		return WB_OK;
 	}
 	if (parked) {
 		(void)wbi_window_add_park(lane->window, hash, exchange,

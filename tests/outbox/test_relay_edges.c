@@ -88,6 +88,27 @@ static void a_key_discarded_between_commits_keeps_its_order(void **state)
 	relay_rig_fini(rig);
 }
 
+static void the_cursor_does_not_pass_what_is_not_confirmed(void **state)
+{
+	relay_rig *rig = rig_of(state);
+
+	rig->options.commit_ms = 1;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_nack_next(rig->memory, 1);
+	wb_memory_return_next(rig->memory, 1);
+	relay_rig_append(rig, "a", "");
+	relay_rig_append(rig, "a", "");
+	while (wb_relay_get_stat(rig->relay).parked == 0)
+		relay_rig_run(rig, 1);
+	relay_rig_kill(rig); /* 2 is parked, 1 was not sent again */
+	assert_string_equal(relay_rig_arrived(rig), "");
+	relay_rig_start(rig);
+	relay_rig_settle(rig);
+	assert_string_equal(relay_rig_arrived(rig), "1");
+	relay_rig_fini(rig);
+}
+
 static void a_released_key_loses_nothing_that_another_lane_parks(void **state)
 {
 	const wb_route route = {.type = "other.#", .exchange = "other"};
@@ -414,6 +435,7 @@ static void a_broker_that_is_up_already_is_made_our_own(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(the_cursor_does_not_pass_what_is_not_confirmed),
 		T(what_a_hold_still_answers_for_cannot_be_discarded),
 		T(a_window_of_one_survives_a_release_that_is_returned),
 		T(parking_goes_on_when_a_release_has_made_room),
