@@ -56,19 +56,15 @@ static void print_relay(const stat_figures *f)
 		print_line("relay", "%s", cli_stat_relay_state(f));
 		return;
 	}
-	print_line("relay", "%s%s%s", cli_stat_relay_state(f),
-		   f->connected[0] ? ", " : "", f->connected);
-	print_line("", "%s for %s, said %s ago by pid %" PRIu32,
-		   wbi_relay_state_name((wb_relay_state)f->status.state),
-		   cli_age_text(f->status.updated_us - f->status.since_us,
-				since, sizeof(since)),
+	print_line("relay", "%s for %s; said so %s ago",
+		   cli_stat_relay_state(f),
+		   cli_age_text(cli_stat_in_state_us(f), since, sizeof(since)),
 		   cli_age_text(f->now_us - f->status.updated_us, age,
-				sizeof(age)),
-		   f->status.pid);
-	if (f->blocked[0])
-		print_line("blocked", "%s", f->blocked);
+				sizeof(age)));
+	if (f->status.pid > 0)
+		print_line("", "pid %" PRIu32, f->status.pid);
 	if (f->error[0])
-		print_line("last error", "%s", f->error);
+		print_line("because", "%s", f->error);
 	for (int i = 0; i < WBI_RELAY_COUNTERS; i++)
 		print_line("", "%-16s %" PRIu64,
 			   wbi_relay_counter_name((enum wbi_relay_counter)i),
@@ -298,15 +294,13 @@ static json_t *relay_json(const stat_figures *f)
 		return object;
 	json_object_update_new(
 		object,
-		json_pack("{s:i, s:s, s:f, s:f, s:s, s:s, s:s}", "pid",
+		json_pack("{s:i, s:s, s:f, s:f, s:s}", "pid",
 			  (int)f->status.pid, "said_state",
 			  wbi_relay_state_name((wb_relay_state)f->status.state),
 			  "said_seconds_ago",
 			  seconds(f->now_us - f->status.updated_us),
-			  "in_state_seconds",
-			  seconds(f->status.updated_us - f->status.since_us),
-			  "connected", f->connected, "blocked", f->blocked,
-			  "last_error", f->error));
+			  "in_state_seconds", seconds(cli_stat_in_state_us(f)),
+			  "because", f->error));
 	for (int i = 0; i < WBI_RELAY_COUNTERS; i++)
 		json_object_set_new(
 			object,

@@ -52,7 +52,7 @@ typedef struct stat_figures {
 	size_t type_count, types_more;
 	bool has_status;
 	wbi_relay_status status; /* its texts are not to be used */
-	char connected[256], blocked[256], error[512];
+	char error[512];
 } stat_figures;
 
 /* Into zeroed figures with an open view, keys and key_max. */
@@ -62,6 +62,8 @@ wb_code cli_stat_read(stat_figures *f, wb_error *err);
 int64_t cli_stat_age_us(const stat_figures *f, int64_t since_us);
 /* The age of the oldest event that is not delivered: pending, held, parked. */
 int64_t cli_stat_oldest_us(const stat_figures *f);
+/* How long the relay is in the state that it is shown in. */
+int64_t cli_stat_in_state_us(const stat_figures *f);
 /* "running", "not running", "never ran"; static. */
 const char *cli_stat_relay_state(const stat_figures *f);
 

@@ -145,8 +145,6 @@ static wb_code read_status(stat_figures *f, MDB_txn *txn, wb_error *err)
 	if (rc != WB_OK)
 		return rc == WB_ENOTFOUND ? WB_OK : rc;
 	f->has_status = true;
-	wbi_text_show(f->status.connected, f->connected, sizeof(f->connected));
-	wbi_text_show(f->status.blocked, f->blocked, sizeof(f->blocked));
 	wbi_text_show(f->status.error, f->error, sizeof(f->error));
 	return WB_OK;
 }
@@ -245,15 +243,26 @@ int64_t cli_stat_oldest_us(const stat_figures *f)
 	return oldest;
 }
 
-/* A relay says something at least once a second; an old word is no word. */
+/* A relay says something at least once a second; an old word is no word. One
+ * that has ended says so last, and that stays true. */
+static bool is_silent(const stat_figures *f)
+{
+	return f->status.state != WB_RELAY_STOPPED &&
+	       f->status.state != WB_RELAY_FAILED &&
+	       f->now_us - f->status.updated_us > STAT_STALE_US;
+}
+
+int64_t cli_stat_in_state_us(const stat_figures *f)
+{
+	return f->now_us -
+	       (is_silent(f) ? f->status.updated_us : f->status.since_us);
+}
+
 const char *cli_stat_relay_state(const stat_figures *f)
 {
 	if (!f->has_status)
 		return "never ran";
-	if (f->status.state == WB_RELAY_STOPPED ||
-	    f->status.state == WB_RELAY_FAILED)
-		return wbi_relay_state_name((wb_relay_state)f->status.state);
-	if (f->now_us - f->status.updated_us > STAT_STALE_US)
+	if (is_silent(f))
 		return "not running";
 	return wbi_relay_state_name((wb_relay_state)f->status.state);
 }

@@ -24,7 +24,6 @@
 #include "cli/notify.h"
 #include "cli/topology.h"
 #include "lib/base/assert.h"
-#include "lib/base/backoff.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/store/store.h"
@@ -33,6 +32,8 @@
 enum {
 	TICK_MS = 1000,     /* look at the state at least so often */
 	DECLARE_MS = 20000, /* one attempt; below the watchdog's time */
+	REDECLARE_MS = 5000,
+	REDECLARE_EACH_US = 30 * 1000000,
 	URI_SHOWN = 512
 };
 
@@ -53,7 +54,8 @@ typedef struct daemon_state {
 	wb_relay_state told;
 	int64_t alive_at_us;
 	uint64_t watchdog_us;
-	bool was_empty;
+	int64_t redeclare_at_us; /* not before; 0: at once */
+	bool declared, was_empty;
 } daemon_state;
 
 static const cli_flag relay_flag_table[] = {
@@ -141,53 +143,48 @@ static void log_refusals(daemon_state *d)
 	}
 }
 
-/* Wait, but not past a signal. */
-static void nap(daemon_state *d, int64_t us)
+/* What the broker refuses is said, loudly, and the relay goes on all the same:
+ * events for an exchange that is missing are held, others must not wait for a
+ * queue's wrong argument. An error: it could not be asked. */
+static wb_code declare(daemon_state *d, uint32_t timeout_ms, wb_error *err)
 {
-	struct pollfd fd = {.fd = d->signal_fd, .events = POLLIN};
-	int64_t until = mono_us() + us;
+	size_t refused;
+	wb_code rc;
 
-	while (d->stops == 0 && mono_us() < until) {
-		int64_t ms = (until - mono_us()) / 1000 + 1;
-
-		poll(&fd, 1, ms < TICK_MS ? (int)ms : TICK_MS);
-		signals_take(d);
-		alive(d);
-	}
+	alive(d);
+	rc = cli_topology_apply(d->topology, d->declarer, timeout_ms,
+				d->signal_fd, &refused, err);
+	if (rc != WB_OK)
+		return rc;
+	d->declared = true;
+	if (refused > 0)
+		log_refusals(d);
+	return WB_OK;
 }
 
-/*
- * Until the broker has answered. What it refuses is said, loudly, and the
- * relay starts all the same: events for an exchange that is missing are held,
- * others must not wait for a queue's wrong argument.
- */
-static void declare(daemon_state *d)
+/* Before each connect: a broker that comes late, or comes back empty, has the
+ * topology before it is sent the first event. */
+static wb_code prepare(void *ctx, wb_error *err)
 {
-	const wbi_config *config = &d->ctx->config;
-	wbi_backoff backoff = {(uint32_t)config->backoff_min_ms,
-			       (uint32_t)config->backoff_max_ms, 0};
-	size_t refused;
+	return declare(ctx, DECLARE_MS, err);
+}
 
-	while (config->declare != WB_DECLARE_NEVER && d->stops == 0) {
-		wb_error err = WB_ERROR_INIT;
+/* An exchange that went away under a connection is declared anew; the relay
+ * finds it at its next probe. */
+static void declare_held(daemon_state *d, const wb_relay_stat *stat)
+{
+	wb_error err = WB_ERROR_INIT;
 
-		cli_notify_status("declaring exchanges and queues");
-		alive(d);
-		if (cli_topology_apply(d->topology, d->declarer, DECLARE_MS,
-				       d->signal_fd, &refused, &err) == WB_OK) {
-			if (refused > 0)
-				log_refusals(d);
-			return;
-		}
-		signals_take(d);
-		if (d->stops > 0)
-			return;
+	if (stat->held == 0)
+		d->redeclare_at_us = 0;
+	if (stat->held == 0 || stat->state != WB_RELAY_RUNNING ||
+	    d->ctx->config.declare != WB_DECLARE_CREATE ||
+	    mono_us() < d->redeclare_at_us)
+		return;
+	if (declare(d, REDECLARE_MS, &err) != WB_OK)
 		wbi_log(&d->ctx->log, WB_LOG_WARN,
-			"cannot declare exchanges and queues yet: %s",
-			err.text);
-		cli_notify_status("no broker yet: trying again");
-		nap(d, wbi_backoff_next_us(&backoff, wb_system_random()));
-	}
+			"cannot declare the missing exchange: %s", err.text);
+	d->redeclare_at_us = mono_us() + REDECLARE_EACH_US;
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -223,10 +220,11 @@ static wb_code loop(daemon_state *d, wb_error *err)
 		alive(d);
 		stat = wb_relay_get_stat(d->relay);
 		tell_state(d, &stat);
+		declare_held(d, &stat);
 		if (stat.state == WB_RELAY_STOPPED)
 			break;
-		if (d->flags->until_empty && stat.idle && d->stops == 0 &&
-		    !d->was_empty) {
+		if (d->flags->until_empty && stat.idle && d->declared &&
+		    d->stops == 0 && !d->was_empty) {
 			d->was_empty = true;
 			wb_relay_stop(d->relay);
 			continue;
@@ -239,7 +237,7 @@ static wb_code loop(daemon_state *d, wb_error *err)
 
 /* ---- opening and closing ----------------------------------------------- */
 
-static wb_relay_options options_of(const daemon_state *d)
+static wb_relay_options options_of(daemon_state *d)
 {
 	const wbi_config *config = &d->ctx->config;
 	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
@@ -260,6 +258,9 @@ static wb_relay_options options_of(const daemon_state *d)
 	options.limits.header_bytes = config->header_bytes_max;
 	options.sole_user = true;
 	options.log = &d->ctx->log;
+	if (config->declare != WB_DECLARE_NEVER)
+		options.prepare = prepare;
+	options.prepare_ctx = d;
 	return options;
 }
 
@@ -363,7 +364,7 @@ static int relay_run(cli_context *ctx)
 	if (code == CLI_OK)
 		code = open_rest(&d);
 	if (code == CLI_OK) {
-		declare(&d);
+		d.declared = ctx->config.declare == WB_DECLARE_NEVER;
 		if (loop(&d, &err) != WB_OK)
 			code = cli_fail_error(ctx, &err);
 		else if (d.flags->until_empty)
@@ -382,7 +383,7 @@ static const cli_command relay_command = {
 		"be routed or encoded is parked with the reason\n(waybill "
 		"outbox ls --state parked), what goes to a missing exchange is "
 		"held; nothing is\nlost or skipped. It declares the topology "
-		"first, unless --declare never.\n\n"
+		"before it\nconnects, each time, unless --declare never.\n\n"
 		"SIGTERM or SIGINT: sends nothing new, waits for confirms for "
 		"drain_ms at most, ends.\nA second one: ends at once. What was "
 		"not confirmed is sent again at the next start.\n\n"

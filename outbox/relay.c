@@ -435,11 +435,17 @@ static wb_code relay_hear(wb_relay *relay, wb_error *err)
 
 static void relay_connect(wb_relay *relay)
 {
+	const wb_relay_options *options = &relay->options;
 	wb_error err = WB_ERROR_INIT;
-
-	wb_code code = wb_broker_connect(relay->broker, &err);
+	wb_code code;
 
 	relay->connecting = true;
+	if (options->prepare &&
+	    options->prepare(options->prepare_ctx, &err) != WB_OK) {
+		relay_down(relay, &err);
+		return;
+	}
+	code = wb_broker_connect(relay->broker, &err);
 	if (code == WB_OK)
 		return;
 	/* It is up already, by someone else's doing: what was sent there is

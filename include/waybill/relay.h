@@ -42,6 +42,12 @@ typedef struct wb_relay_options {
 	const wb_clock *clock;
 	const wb_random *random;
 	const wb_log *log;
+	/* Called before each attempt to connect, from within a step, to see
+	 * that what the events need is there, such as exchanges and queues.
+	 * NULL: nothing to do. An error is an attempt that failed: said as
+	 * such, and tried again later. The step takes as long as this. */
+	wb_code (*prepare)(void *ctx, wb_error *err);
+	void *prepare_ctx;
 } wb_relay_options;
 
 #define WB_RELAY_OPTIONS_INIT WB_SIZED_INIT(wb_relay_options)

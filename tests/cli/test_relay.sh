@@ -87,7 +87,7 @@ end() {
 }
 
 start --store s --amqp $nowhere --backoff-min-ms 10
-wait_for 10 grep -q "cannot declare" log || is "it says that there is no broker" yes no
+wait_for 10 grep -q "no connection" log || is "it says that there is no broker" yes no
 quiet_secret declaring
 end declaring 0
 start --store s --amqp=$nowhere --declare never --log-format json \

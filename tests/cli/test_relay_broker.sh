@@ -173,6 +173,19 @@ delivered() {
 	[ "$("$waybill" outbox show now --json | "$json_at" state)" = delivered ]
 }
 wait_for 10 delivered || is "it delivers what is appended" yes no
+if [ -n "${WAYBILL_TEST_RABBITMQCTL:-}" ]; then
+	"$WAYBILL_TEST_RABBITMQCTL" -q eval "rabbit_exchange:delete(
+		rabbit_misc:r(<<\"/\">>, exchange, <<\"$x-none\">>),
+		false, <<\"test\">>)." >"$dir/out"
+	is "the exchange is taken away" ok "$(cat "$dir/out")"
+	"$waybill" append --type order.again --id again >/dev/null
+	again() {
+		[ "$("$waybill" outbox show again --json |
+			"$json_at" state)" = delivered ]
+	}
+	wait_for 20 again || is "it is declared again and goes on" yes no
+	has "it was missed" "is held no more" "$(cat log)"
+fi
 began=$(now_ms)
 kill -TERM $pid
 wait $pid
