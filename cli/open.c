@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From the configuration to the library's objects. */
+#include <errno.h>
+
 #include <waybill/amqp.h>
 
 #include "cli/command.h"
@@ -10,9 +12,14 @@ int cli_open_store(cli_context *ctx, wb_store **ret)
 	wb_error err = WB_ERROR_INIT;
 
 	options.log = &ctx->log;
-	if (wb_store_open(ctx->config.store, &options, ret, &err) != WB_OK)
-		return cli_fail_error(ctx, &err);
-	return CLI_OK;
+	if (wb_store_open(ctx->config.store, &options, ret, &err) == WB_OK)
+		return CLI_OK;
+	if (err.foreign == ENOENT)
+		return cli_fail(ctx, CLI_FAILED,
+				"%s: name another one, or make it with "
+				"`waybill init`",
+				err.text);
+	return cli_fail_error(ctx, &err);
 }
 
 int cli_open_routes(cli_context *ctx, wb_routes **ret)

@@ -265,6 +265,9 @@ int cli_parse(cli_context *ctx, int argc, char **argv, bool *ret_done)
 		if (flag->field.init)
 			set_flag(ctx, flag, flag->field.init);
 	}
+	/* Known first, for what the parser itself has to say. */
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		ctx->json = ctx->json || !strcmp(argv[i], "--json");
 	code = parse_argv(ctx, argc, argv, ret_done);
 	if (code == CLI_OK && *ret_done)
 		cli_help(ctx, stdout);

@@ -32,6 +32,17 @@ void cli_std_open(void)
 		close(fd);
 }
 
+/* One object a line; stdout stays empty or holds one whole answer. */
+static void say_json(const char *program, const char *command, const char *text)
+{
+	json_t *object = json_pack("{s:s, s:s, s:s}", "program", program,
+				   "command", command, "error", text);
+
+	if (object && json_dumpf(object, stderr, JSON_COMPACT) == 0)
+		fputc('\n', stderr);
+	json_decref(object);
+}
+
 WB_PRINTF(2, 0)
 static void say(const cli_context *ctx, const char *format, va_list args)
 {
@@ -40,8 +51,12 @@ static void say(const cli_context *ctx, const char *format, va_list args)
 
 	vsnprintf(raw, sizeof(raw), format, args);
 	cli_scrub_uri(raw); /* it may quote a misplaced --amqp */
-	fprintf(stderr, "%s%s%s: %s\n", ctx->program, name[0] ? " " : "", name,
-		wbi_text_show(wb_str_from(raw), line, sizeof(line)));
+	wbi_text_show(wb_str_from(raw), line, sizeof(line));
+	if (ctx->json)
+		say_json(ctx->program, name, line);
+	else
+		fprintf(stderr, "%s%s%s: %s\n", ctx->program,
+			name[0] ? " " : "", name, line);
 }
 
 int cli_fail(const cli_context *ctx, int code, const char *format, ...)
@@ -68,6 +83,8 @@ int cli_usage(const cli_context *ctx, const char *format, ...)
 	va_start(args, format);
 	say(ctx, format, args);
 	va_end(args);
+	if (ctx->json)
+		return CLI_USAGE;
 	fprintf(stderr, "Try '%s%s%s --help'.\n", ctx->program,
 		name[0] ? " " : "", name);
 	return CLI_USAGE;

@@ -51,6 +51,7 @@ typedef struct stat_figures {
 	stat_type types[STAT_TYPES_MAX];
 	size_t type_count, types_more;
 	bool has_status;
+	bool silent;             /* it ended without a word: killed */
 	wbi_relay_status status; /* its texts are not to be used */
 	char error[512];
 } stat_figures;

@@ -6,12 +6,15 @@
  */
 #include "cli/stat.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
-
-enum { STAT_STALE_US = 5 * 1000000 };
 
 /* ---- reading ----------------------------------------------------------- */
 
@@ -196,6 +199,34 @@ static wb_code read_types(stat_figures *f, MDB_txn *txn, wb_error *err)
 	return rc == WB_ENOTFOUND ? WB_OK : rc;
 }
 
+/*
+ * Is a relay alive? It writes its status only when there is news, so the age
+ * of its word says nothing; but it holds its lock as long as it lives, and the
+ * kernel drops that with the process. To try costs a relay that starts in the
+ * same moment one more try. Where we may not look, its word is taken.
+ */
+static bool is_owned(const stat_figures *f)
+{
+	char path[PATH_MAX];
+	bool owned;
+	int fd;
+
+	wbi_store_relay_path(f->view.store, "owner", path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno != ENOENT;
+	owned = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return owned;
+}
+
+/* One that has ended in good order has said so, and that stays true. */
+static bool is_silent(const stat_figures *f)
+{
+	return f->has_status && f->status.state != WB_RELAY_STOPPED &&
+	       f->status.state != WB_RELAY_FAILED && !is_owned(f);
+}
+
 wb_code cli_stat_read(stat_figures *f, wb_error *err)
 {
 	const wb_clock *clock = wb_system_clock();
@@ -213,6 +244,7 @@ wb_code cli_stat_read(stat_figures *f, wb_error *err)
 	if (rc == WB_OK)
 		rc = read_types(f, txn, err);
 	wbi_txn_abort(txn);
+	f->silent = is_silent(f);
 	if (rc == WB_OK)
 		rc = read_backlog(f, err);
 	if (rc == WB_OK)
@@ -243,26 +275,17 @@ int64_t cli_stat_oldest_us(const stat_figures *f)
 	return oldest;
 }
 
-/* A relay says something at least once a second; an old word is no word. One
- * that has ended says so last, and that stays true. */
-static bool is_silent(const stat_figures *f)
-{
-	return f->status.state != WB_RELAY_STOPPED &&
-	       f->status.state != WB_RELAY_FAILED &&
-	       f->now_us - f->status.updated_us > STAT_STALE_US;
-}
-
 int64_t cli_stat_in_state_us(const stat_figures *f)
 {
 	return f->now_us -
-	       (is_silent(f) ? f->status.updated_us : f->status.since_us);
+	       (f->silent ? f->status.updated_us : f->status.since_us);
 }
 
 const char *cli_stat_relay_state(const stat_figures *f)
 {
 	if (!f->has_status)
 		return "never ran";
-	if (is_silent(f))
+	if (f->silent)
 		return "not running";
 	return wbi_relay_state_name((wb_relay_state)f->status.state);
 }

@@ -99,6 +99,18 @@ is "each log line is JSON" 0 "$(at -l time >/dev/null; echo $?)"
 run "$waybill" outbox stat --store s --json
 is "stat knows that it is down" down "$(at relay.state)"
 end connecting 0
+start --store s --amqp $nowhere --backoff-min-ms 10
+down() {
+	[ "$("$waybill" outbox stat --store s --json |
+		"$json_at" relay.state)" = down ]
+}
+wait_for 10 down || is "stat knows that it cannot declare" yes no
+run "$waybill" outbox stat --store s --json
+has "and why" "nothing listens there" "$(at relay.because)"
+kill -KILL $pid
+wait $pid 2>/dev/null
+run "$waybill" outbox stat --store s --json
+is "stat knows at once that it was killed" "not running" "$(at relay.state)"
 start --store s --amqp $nowhere --declare never --until-empty
 wait_for 10 grep -q "warn" log
 end "stopped before it was empty" 3

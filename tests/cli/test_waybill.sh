@@ -32,6 +32,15 @@ is "an unknown command is wrong usage" 2 $code
 run "$waybill" outbox ls
 is "a missing store is wrong usage" 2 $code
 has "and says how to name one" "WAYBILL_STORE" "$err"
+run "$waybill" outbox ls --store none --json
+is "a store that is not there" 1 $code
+has "names the cure" "waybill init" "$err"
+is "and stdout is empty" "" "$out"
+cp err out
+has "an error is JSON too" '"none"' "$(at error)"
+run "$waybill" outbox ls --limit 0 --store s --json
+cp err out
+has "so is wrong usage" "1..1000000" "$(at error)"
 run "$waybill" outbox ls --store
 has "a flag without its value is named" "'--store' needs a value" "$err"
 run "$waybill" outbox ls --store s --limit 0
