@@ -67,6 +67,40 @@ do
 		"$(grep -c "^\.It Cm $command" "$here/../../man/waybill.1")"
 done
 
+# Each flag that help shows is in the manual, as itself or as a key of the
+# configuration; and each flag that a manual names is one that help shows.
+man=$here/../../man
+flags_in_help() {
+	sed -n 's/^  \(-., \)\{0,1\}--\([a-z-]*\).*/\2/p' "$dir/out" | sort -u
+}
+echo version >"$dir/known" # before all commands
+for command in init append "outbox stat" "outbox ls" "outbox show" \
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup \
+	fsck backup restore relay
+do
+	if [ "$command" = relay ]; then
+		run "$relay" --help
+		page=waybill-relay.8
+	else
+		run "$waybill" help $command
+		page=waybill.1
+	fi
+	flags_in_help >"$dir/flags"
+	cat "$dir/flags" >>"$dir/known"
+	missing=$(while read -r flag; do
+		key=$(echo "$flag" | tr - _)
+		grep -Eq -- "\\\\-$flag( |\$)" "$man/$page" ||
+			grep -Eq -- "^\.It Cm $key( |\$)" "$man/waybill.conf.5" ||
+			grep -Eq -- "^\.It Cm ${key}s( |\$)" "$man/waybill.conf.5" ||
+			echo "--$flag"
+	done <"$dir/flags")
+	is "the manual has every flag of $command" "" "$missing"
+done
+is "the manuals name no flag that is not there" "" "$(
+	sed -n 's/^\.*.*Fl \([a-z] , \)\{0,1\}\\-\([a-z-]*\).*/\2/p' \
+		"$man/waybill.1" "$man/waybill-relay.8" | sort -u |
+		grep -vxF -f "$dir/known")"
+
 # ---- init ------------------------------------------------------------------
 export WAYBILL_STORE="$dir/s"
 run "$waybill" init
