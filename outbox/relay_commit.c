@@ -202,8 +202,10 @@ static wb_code commit_parks(wb_relay *relay, MDB_txn *txn, uint64_t *parked,
 	wb_code code;
 
 	if (wbi_window_parking(lane[RELAY_MAIN].window) == 0 &&
-	    wbi_window_parking(lane[RELAY_DRAIN].window) == 0)
+	    wbi_window_parking(lane[RELAY_DRAIN].window) == 0) {
+		relay->park_full = false; /* the next one will ask */
 		return WB_OK;
+	}
 	memset(relay->actions, 0,
 	       sizeof(*relay->actions) * 2 * relay->options.window);
 	code = park_check_room(relay, txn, err);

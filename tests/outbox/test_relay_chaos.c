@@ -291,7 +291,8 @@ static void life_calm(life *l)
 		life_step(l, 300);
 		life_look_parked(l);
 		stat = wb_relay_get_stat(l->rig.relay);
-		if (stat.idle && stat.held == 0 && l->row_count == 0)
+		if (stat.idle && stat.held == 0 && l->row_count == 0 &&
+		    stat.cursor == stat.head)
 			return;
 	}
 	fail_msg("the relay does not come to rest: state %d, cursor %llu of "

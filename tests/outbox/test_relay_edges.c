@@ -247,6 +247,32 @@ static void a_relay_without_room_to_park_comes_to_rest(void **state)
 	relay_rig_fini(rig);
 }
 
+static void parking_asks_for_room_anew_when_none_waited_for_it(void **state)
+{
+	relay_rig *rig = rig_of(state);
+
+	rig->options.parked_max_bytes = 12288;
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 3);
+	relay_rig_append_size(rig, "a", "k", 2500);
+	relay_rig_append_size(rig, "a", "j", 2500);
+	relay_rig_append(rig, "a", "j"); /* finds no room, and then no key */
+	relay_rig_run(rig, 200);
+	assert_true(rig->relay->park_full);
+	wb_memory_return_next(rig->memory, 0);
+	retry(rig, S("j"), 0);
+	relay_rig_settle(rig);
+	retry(rig, S("k"), 0);
+	relay_rig_settle(rig);
+	assert_false(rig->relay->park_full);
+	wb_memory_return_next(rig->memory, 1);
+	relay_rig_append(rig, "a", "l");
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).cursor, 4);
+	relay_rig_fini(rig);
+}
+
 static void what_is_parked_stays_under_its_limit(void **state)
 {
 	relay_rig *rig = rig_of(state);
@@ -441,6 +467,7 @@ int main(void)
 		T(parking_goes_on_when_a_release_has_made_room),
 		T(full_parked_events_can_be_released_with_a_full_window),
 		T(a_relay_without_room_to_park_comes_to_rest),
+		T(parking_asks_for_room_anew_when_none_waited_for_it),
 		T(what_is_parked_stays_under_its_limit),
 		T(releases_to_a_missing_exchange_stand_in_nobodys_way),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
