@@ -19,7 +19,7 @@
 #include "lib/base/error.h"
 
 enum {
-	LOOP_GATHER_US = 2000,
+	LOOP_GATHER_US = 5000, LOOP_GATHER_SENT = 256,
 	LOOP_STEPS = 16,
 	LOOP_EVENTS = 8,
 	LOOP_WAIT_MS = 1000
@@ -108,26 +108,31 @@ wb_code wb_relay_fd(wb_relay *relay, int *ret_fd, wb_error *err)
 }
 
 /*
- * With a good part of the window on its way there is no hurry to hear of each
- * confirm: let the broker's descriptor rest and look every LOOP_GATHER_US, so
- * that one step settles and sends many events. What is urgent is never on its
- * way in such numbers.
+ * With a good part of the window on its way the broker has work for longer than
+ * LOOP_GATHER_US, and a wake-up costs as much as a dozen events: let its
+ * descriptor rest and let the timer tick that often, so that one step settles
+ * and sends many. What is urgent is never on its way in such numbers; a deadline
+ * may be met that much later.
  */
-static int64_t loop_gather(wb_relay *relay, int64_t at_us, int64_t now_us)
+static void loop_gather(wb_relay *relay)
 {
-	bool gather = wbi_relay_sent(relay) * 4 >= relay->options.window &&
-		      relay->state == WB_RELAY_RUNNING &&
-		      relay->options.window > 1;
+	uint32_t sent = wbi_relay_sent(relay);
+	bool gather = sent >= LOOP_GATHER_SENT &&
+		      sent >= relay->options.window / 4 &&
+		      relay->state == WB_RELAY_RUNNING;
 	struct epoll_event event = {.events = gather ? 0 : EPOLLIN};
+	const struct timespec tick = {.tv_nsec = LOOP_GATHER_US * 1000};
+	const struct itimerspec ticks = {tick, tick};
 
 	event.data.fd = wb_broker_fd(relay->broker);
-	if (gather != relay->gathering && event.data.fd >= 0 &&
-	    epoll_ctl(relay->epoll_fd, EPOLL_CTL_MOD, event.data.fd, &event) ==
-		    0)
-		relay->gathering = gather;
-	if (relay->gathering && at_us > now_us + LOOP_GATHER_US)
-		return now_us + LOOP_GATHER_US;
-	return at_us;
+	if (gather == relay->gathering || event.data.fd < 0 ||
+	    epoll_ctl(relay->epoll_fd, EPOLL_CTL_MOD, event.data.fd, &event))
+		return;
+	relay->gathering = gather;
+	relay->timer_us = INT64_MAX;
+	/* If it cannot be set, the timer that loop_arm() sets is left. */
+	if (gather && timerfd_settime(relay->timer_fd, 0, &ticks, NULL) == 0)
+		relay->timer_us = 0;
 }
 
 static void loop_clear(int fd)
@@ -172,7 +177,7 @@ static bool loop_woken(wb_relay *relay)
 			wake = loop_store_changed(relay);
 		else if (fd == relay->timer_fd || fd == relay->stop_fd)
 			loop_clear(fd);
-		if (fd == relay->timer_fd)
+		if (fd == relay->timer_fd && !relay->gathering)
 			relay->timer_us = INT64_MAX;
 	}
 	return wake;
@@ -201,7 +206,8 @@ wb_code wb_relay_dispatch(wb_relay *relay, wb_error *err)
 		if (at_us > now_us)
 			break;
 	}
-	loop_arm(relay, loop_gather(relay, at_us, now_us));
+	loop_gather(relay);
+	loop_arm(relay, at_us);
 	return WB_OK;
 }
 
