@@ -341,6 +341,20 @@ static wb_code lane_take(wb_relay *relay, relay_lane *lane, MDB_txn *env_txn,
 			 record, err);
 }
 
+/* A drain that has nearly caught up would never meet a main lane that runs on:
+ * let that one look at nothing new for the round trip it takes. Not when the
+ * drain is held up itself. */
+static bool lane_waits_for_drain(const wb_relay *relay)
+{
+	const wbi_window *main = relay->lanes[RELAY_MAIN].window;
+	const relay_lane *drain = &relay->lanes[RELAY_DRAIN];
+
+	return drain->active && wbi_window_parking(drain->window) == 0 &&
+	       wbi_window_due_us(drain->window) == INT64_MAX &&
+	       wbi_window_high(main) - wbi_window_low(drain->window) <=
+		       relay->options.window / 2;
+}
+
 static bool lane_has_more(const wb_relay *relay, const relay_lane *lane)
 {
 	uint64_t high = wbi_window_high(lane->window);
@@ -348,7 +362,8 @@ static bool lane_has_more(const wb_relay *relay, const relay_lane *lane)
 	if (wbi_window_full(lane->window))
 		return false;
 	if (lane->id == RELAY_MAIN)
-		return relay->look || high < relay->head;
+		return (relay->look || high < relay->head) &&
+		       !lane_waits_for_drain(relay);
 	return high < wbi_window_high(relay->lanes[RELAY_MAIN].window);
 }
 

@@ -242,6 +242,39 @@ static void a_missing_exchange_holds_its_events_only(void **state)
 	relay_rig_fini(rig);
 }
 
+/* Appends go on at full speed beside the drain: the hold ends all the same. */
+static void a_hold_ends_under_a_steady_backlog(void **state)
+{
+	const wb_route route = {.type = "other.#", .exchange = "other"};
+	wb_declaration other = {.kind = WB_TOPOLOGY_EXCHANGE,
+				.name = wb_str_from("other"),
+				.exchange_type = wb_str_from("topic")};
+	wb_memory_settings settings = WB_MEMORY_SETTINGS_INIT;
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+	int ms = 0;
+
+	settings.confirm_min_us = settings.confirm_max_us = 3000;
+	assert_ok(wb_memory_set(rig->memory, &settings, &err), err);
+	rig->options.window = 32;
+	rig->options.probe_ms = 20;
+	relay_rig_routes(rig, &route, 1);
+	relay_rig_start(rig);
+	relay_rig_append(rig, "other.a", "y");
+	relay_rig_settle(rig);
+	relay_rig_declare(rig, &other);
+	relay_rig_bind(rig, "other", "#");
+	for (; ms < 500; ms++) {
+		for (int i = 0; i < 4; i++)
+			relay_rig_append(rig, i ? "a" : "other.a", "");
+		relay_rig_run(rig, 1);
+		if (ms > 50 && wb_relay_get_stat(rig->relay).held == 0)
+			break;
+	}
+	assert_true(ms < 500);
+	relay_rig_fini(rig);
+}
+
 static void held_events_follow_routes_that_are_mended(void **state)
 {
 	const wb_route wrong = {.type = "other.#", .exchange = "othr"};
@@ -391,6 +424,7 @@ int main(void)
 		T(a_released_event_that_is_returned_parks_again),
 		T(an_accepting_route_counts_what_is_not_routed),
 		T(a_missing_exchange_holds_its_events_only),
+		T(a_hold_ends_under_a_steady_backlog),
 		T(held_events_follow_routes_that_are_mended),
 		T(an_event_the_broker_cannot_take_parks_alone),
 		T(a_block_stops_sending_and_nothing_else),
