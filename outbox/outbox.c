@@ -28,6 +28,7 @@ struct wb_outbox {
 	const wb_routes *routes;
 	wb_routes *own_routes; /* where the caller gave none */
 	char *source;
+	bool source_in_keys; /* a routing key may be made from it */
 };
 
 static wb_code outbox_set_source(wb_outbox *outbox, const char *source,
@@ -69,9 +70,13 @@ static wb_code outbox_init(wb_outbox *outbox, const wb_outbox_options *options,
 		code = wb_routes_new(NULL, 0, &outbox->own_routes, err);
 		outbox->routes = outbox->own_routes;
 	}
-	if (code == WB_OK)
-		code = outbox_set_source(outbox, options->source, err);
-	return code;
+	if (code != WB_OK)
+		return code;
+	for (size_t i = 0; i < wb_routes_count(outbox->routes); i++)
+		if (strstr(wb_routes_at(outbox->routes, i)->routing_key,
+			   "{source}"))
+			outbox->source_in_keys = true;
+	return outbox_set_source(outbox, options->source, err);
 }
 
 wb_code wb_outbox_open(wb_store *store, const wb_outbox_options *options,
@@ -125,10 +130,13 @@ static wb_code outbox_check(const wb_outbox *outbox, const wb_event *event,
 	if (code != WB_OK)
 		return code;
 	route = wb_routes_match(outbox->routes, event->type);
-	filled = *event;
-	if (filled.source.len == 0)
+	if (event->source.len > 0 || !outbox->source_in_keys) {
+		code = wb_route_key(route, event, key, &len, err);
+	} else {
+		filled = *event;
 		filled.source = wb_str_from(outbox->source);
-	code = wb_route_key(route, &filled, key, &len, err);
+		code = wb_route_key(route, &filled, key, &len, err);
+	}
 	if (code == WB_OK && route->mode == WB_MODE_STRUCTURED)
 		code = wbi_envelope_check_structured(event, err);
 	return code;
