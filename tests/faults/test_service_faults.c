@@ -27,13 +27,13 @@ static bool small_disk(const char *path)
 	       mount("tmpfs", path, "tmpfs", 0, "size=3m,mode=0700") == 0;
 }
 
-/* Or else no file of this process may grow beyond that: the same error, from
- * the same call. */
-static void small_files(const char *path)
+/* Or else, while it appends, no file of this process may grow beyond that: the
+ * same error, from the same call. What it starts meanwhile would inherit it. */
+static void small_files(bool small)
 {
-	const struct rlimit limit = {2 << 20, RLIM_INFINITY};
+	const struct rlimit limit = {small ? 2 << 20 : RLIM_INFINITY,
+				     RLIM_INFINITY};
 
-	(void)mkdir(path, 0700);
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
@@ -80,7 +80,7 @@ static bool cramped(scene *s, size_t ballast_bytes, char disk[PATH_MAX + 8],
 	snprintf(ballast, PATH_MAX + 32, "%s/ballast", disk);
 	mounted = small_disk(disk);
 	if (!mounted)
-		small_files(disk);
+		(void)mkdir(disk, 0700);
 	file = fopen(ballast, "w");
 	assert_non_null(file);
 	for (size_t i = 0; i < ballast_bytes; i++)
@@ -92,14 +92,14 @@ static bool cramped(scene *s, size_t ballast_bytes, char disk[PATH_MAX + 8],
 	return mounted;
 }
 
-/* Somebody makes room. */
-static void relieve(bool mounted, const char *ballast)
+/* Append until there is no room, and on. */
+static void fill_disk(scene *s, bool mounted)
 {
-	const struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
-
-	assert_int_equal(unlink(ballast), 0);
 	if (!mounted)
-		assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+		small_files(true);
+	fill_and_insist(s, WB_ENOSPC);
+	if (!mounted)
+		small_files(false);
 }
 
 static void leave(scene *s, const char *disk)
@@ -131,10 +131,10 @@ static void a_full_disk_refuses_appends_and_loses_nothing(void **state)
 	scene_settle(s);
 	child_kill(s->relay);
 	s->relay = 0;
-	fill_and_insist(s, WB_ENOSPC);
+	fill_disk(s, mounted);
 	s->relay = scene_relay(s, NULL, NULL);
 	scene_settle(s);
-	relieve(mounted, ballast);
+	assert_int_equal(unlink(ballast), 0); /* somebody makes room */
 	scene_append(s, 500);
 	scene_settle(s);
 	scene_end(s, 1);
@@ -149,7 +149,7 @@ static void a_relay_without_room_waits_for_it(void **state)
 	scene *s = *state;
 	bool mounted = cramped(s, 300000, disk, ballast);
 
-	fill_and_insist(s, WB_ENOSPC);
+	fill_disk(s, mounted);
 	s->relay = scene_relay(s, NULL, NULL);
 	if (mounted) {
 		scene_sleep_ms(2500);
@@ -157,7 +157,7 @@ static void a_relay_without_room_waits_for_it(void **state)
 		assert_in_range(checker_count(s->ledger.checker).delivered, 1,
 				SCENE_WINDOW);
 	}
-	relieve(mounted, ballast);
+	assert_int_equal(unlink(ballast), 0); /* somebody makes room */
 	scene_settle(s);
 	scene_append(s, 100);
 	scene_settle(s);

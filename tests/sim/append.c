@@ -43,8 +43,11 @@ static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 	};
 	snprintf(e->id, sizeof(e->id), "e%llu",
 		 (unsigned long long)++w->next_event);
-	snprintf(e->key, sizeof(e->key), key ? "%c%d" : "",
-		 append_types[e->type].key, (int)key);
+	if (key)
+		snprintf(e->key, sizeof(e->key), "%c%d",
+			 append_types[e->type].key, (int)key);
+	else
+		e->key[0] = '\0';
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
 	return wb_outbox_append(w->outbox, txn, &event, &e->position,
