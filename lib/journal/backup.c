@@ -167,19 +167,17 @@ static void backup_drop_locks(backup *b)
 	backup_unlink(b->relay, "open.lock");
 }
 
-wb_code wbi_store_backup(const char *dir, const char *to,
-			 const wbi_check_report *report, wb_error *err)
+/* The copy, made aside and published whole; a restored one is a new history. */
+static wb_code backup_make(const char *from, const char *to, bool restored,
+			   const wbi_check_report *report, wb_error *err)
 {
 	backup b = {.report = report};
-	wb_code code;
+	wb_code code = backup_make_part(&b, to, err);
 
-	if (!dir || !to)
-		return WBI_FAIL(err, WB_EINVAL, "dir, to: NULL");
-	code = backup_make_part(&b, to, err);
 	if (code == WB_OK)
-		code = backup_copy(&b, dir, err);
+		code = backup_copy(&b, from, err);
 	if (code == WB_OK)
-		code = wbi_restore_rewrite(b.part, false, err);
+		code = wbi_restore_rewrite(b.part, restored, err);
 	if (code == WB_OK)
 		backup_drop_locks(&b);
 	if (code == WB_OK)
@@ -188,10 +186,17 @@ wb_code wbi_store_backup(const char *dir, const char *to,
 	return code;
 }
 
+wb_code wbi_store_backup(const char *dir, const char *to,
+			 const wbi_check_report *report, wb_error *err)
+{
+	if (!dir || !to)
+		return WBI_FAIL(err, WB_EINVAL, "dir, to: NULL");
+	return backup_make(dir, to, false, report, err);
+}
+
 wb_code wbi_store_restore(const char *from, const char *to,
 			  const wbi_check_report *report, wb_error *err)
 {
-	backup b = {.report = report};
 	wbi_check_result result;
 	wb_code code;
 
@@ -201,15 +206,6 @@ wb_code wbi_store_restore(const char *from, const char *to,
 	if (code == WB_OK)
 		code = wbi_store_check(from, report, &result, err);
 	if (code == WB_OK)
-		code = backup_make_part(&b, to, err);
-	if (code == WB_OK)
-		code = backup_copy(&b, from, err);
-	if (code == WB_OK)
-		code = wbi_restore_rewrite(b.part, true, err);
-	if (code == WB_OK)
-		backup_drop_locks(&b);
-	if (code == WB_OK)
-		code = backup_publish(&b, to, err);
-	backup_remove_part(&b);
+		code = backup_make(from, to, true, report, err);
 	return code;
 }
