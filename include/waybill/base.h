@@ -60,12 +60,14 @@ typedef enum wb_class {
 	X(WB_ENOTFOUND, REJECT, "not found")                                   \
 	X(WB_EEXISTS, REJECT, "already exists")                                \
 	X(WB_ESTATE, REJECT, "not possible in the present state")              \
+	X(WB_EREJECTED, REJECT, "refused by a handler")                        \
 	X(WB_EMISMATCH, STOP, "does not match what is expected")               \
 	X(WB_EACCESS, STOP, "access refused")                                  \
 	X(WB_ECORRUPT, STOP, "damaged or foreign data")                        \
 	X(WB_EVERSION, STOP, "written by another version")                     \
 	X(WB_EIO, STOP, "input/output error")                                  \
 	X(WB_EPROTO, STOP, "protocol violation")                               \
+	X(WB_ESTOPPED, STOP, "stopped by a handler")                           \
 	X(WB_ENOMEM, RETRY, "out of memory")                                   \
 	X(WB_ENOSPC, RETRY, "no space left on the device")                     \
 	X(WB_EMAPFULL, RETRY, "the store's map is full")                       \
@@ -74,7 +76,8 @@ typedef enum wb_class {
 	X(WB_EAGAIN, RETRY, "no room or nothing to do just now")               \
 	X(WB_ETIMEOUT, RETRY, "deadline passed")                               \
 	X(WB_ECLOSED, RETRY, "connection or channel closed")                   \
-	X(WB_EUNREACHABLE, RETRY, "cannot be reached")
+	X(WB_EUNREACHABLE, RETRY, "cannot be reached")                         \
+	X(WB_EFAILED, RETRY, "failed for now, says a handler")
 
 typedef enum wb_code {
 	WB_OK = 0,

@@ -78,7 +78,7 @@ WB_API wb_code wb_store_open(const char *dir, const wb_store_options *options,
 WB_API wb_code wb_store_attach(MDB_env *env, const wb_store_options *options,
 			       wb_store **ret, wb_error *err);
 
-enum { WB_STORE_TABLES = 4 };
+enum { WB_STORE_TABLES = 24 };
 
 /* NULL is allowed. No transaction may be open. */
 WB_API void wb_store_close(wb_store *store);
@@ -98,6 +98,12 @@ WB_API const char *wb_store_service(const wb_store *store);
 WB_API wb_code wb_store_begin(wb_store *store, MDB_txn **ret, wb_error *err);
 WB_API wb_code wb_store_commit(wb_store *store, MDB_txn *txn, wb_error *err);
 WB_API void wb_store_abort(MDB_txn *txn);
+
+/*
+ * What LMDB returned (0, MDB_* or an errno) as an error: "what: reason". For
+ * code that writes its own tables; MDB_SUCCESS gives WB_OK.
+ */
+WB_API wb_code wb_store_error(int rc, wb_error *err, const char *what);
 
 /*
  * Housekeeping: clear the reader slots of dead processes. Called at open and

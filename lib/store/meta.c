@@ -141,6 +141,12 @@ static wb_code meta_open(MDB_txn *txn, bool create, const meta_table *tables,
 	return WB_OK;
 }
 
+wb_code wbi_meta_open_table(MDB_txn *txn, wbi_table *ret, wb_error *err)
+{
+	return wbi_table_open(txn, "waybill.meta", WBI_TABLE_BYTES, false, ret,
+			      err);
+}
+
 wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
 			     wb_error *err)
 {
@@ -148,6 +154,14 @@ wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
 		{"waybill.meta", WBI_TABLE_BYTES, &ret->meta},
 		{"waybill.outbox", WBI_TABLE_POSITION, &ret->outbox},
 		{"waybill.inbox", WBI_TABLE_POSITION, &ret->inbox},
+		{"waybill.consumers", WBI_TABLE_BYTES, &ret->consumers},
+		{"waybill.seen", WBI_TABLE_BYTES, &ret->seen},
+		{"waybill.seen_age", WBI_TABLE_POSITION, &ret->seen_age},
+		{"waybill.work", WBI_TABLE_BYTES, &ret->work},
+		{"waybill.due", WBI_TABLE_BYTES, &ret->due},
+		{"waybill.dead", WBI_TABLE_POSITION, &ret->dead},
+		{"waybill.audit", WBI_TABLE_POSITION, &ret->audit},
+		{"waybill.status", WBI_TABLE_BYTES, &ret->status},
 	};
 
 	return meta_open(txn, create, tables, WBI_COUNT(tables), err);

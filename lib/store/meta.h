@@ -18,6 +18,8 @@ wb_code wbi_meta_read(MDB_txn *txn, wbi_table meta, wbi_store_info *ret,
 wb_code wbi_meta_write(MDB_txn *txn, wbi_table meta, const wbi_store_info *info,
 		       wb_error *err);
 
+/* Only the table with that row: is there a store at all? */
+wb_code wbi_meta_open_table(MDB_txn *txn, wbi_table *ret, wb_error *err);
 wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
 			     wb_error *err);
 wb_code wbi_meta_open_relay_tables(MDB_txn *txn, bool create,

@@ -18,7 +18,15 @@ enum wbi_row_kind {
 	WBI_ROW_HELD = 5,
 	WBI_ROW_AUDIT = 6,
 	WBI_ROW_STATUS = 7,
-	WBI_ROW_COUNT = 8
+	WBI_ROW_COUNT = 8,
+	WBI_ROW_CONSUMER = 9,
+	WBI_ROW_SEEN = 10,
+	WBI_ROW_SEEN_AGE = 11,
+	WBI_ROW_WORK = 12,
+	WBI_ROW_DUE = 13,
+	WBI_ROW_DEAD = 14,
+	WBI_ROW_INGEST = 15
+	/* 20..29 streams, 30..39 sagas, 40..49 projections */
 };
 
 /* kind, version and checksum */

@@ -254,8 +254,8 @@ static wb_code store_check_service(const wb_store *store,
 			store->dir, store->info.service, o->service);
 }
 
-/* Read what the store is. WB_ENOTFOUND (err untouched): no store here. */
-static wb_code store_load(wb_store *store, wb_error *err)
+/* WB_ENOTFOUND (err untouched): a table or the row is not there. */
+static wb_code store_read(wb_store *store, wb_error *err)
 {
 	wb_error cause = WB_ERROR_INIT;
 	MDB_txn *txn;
@@ -274,6 +274,40 @@ static wb_code store_load(wb_store *store, wb_error *err)
 	if (code != WB_ENOTFOUND && err && err->code == WB_OK)
 		*err = cause;
 	return code;
+}
+
+/* Make the tables that a store of an older waybill lacks. WB_ENOTFOUND (err
+ * untouched): there is no store to begin with. */
+static wb_code store_complete(wb_store *store, wb_error *err)
+{
+	wb_error cause = WB_ERROR_INIT;
+	wbi_table meta;
+	MDB_txn *txn;
+	wb_code code;
+
+	code = wbi_txn_begin(store->env, true, &txn, err);
+	if (code != WB_OK)
+		return code;
+	code = wbi_meta_open_table(txn, &meta, &cause);
+	if (code == WB_OK)
+		code = wbi_meta_open_tables(txn, true, &store->tables, &cause);
+	if (code == WB_OK)
+		return wbi_txn_commit(txn, err);
+	wbi_txn_abort(txn);
+	if (code != WB_ENOTFOUND && err && err->code == WB_OK)
+		*err = cause;
+	return code;
+}
+
+/* Read what the store is. WB_ENOTFOUND (err untouched): no store here. */
+static wb_code store_load(wb_store *store, wb_error *err)
+{
+	wb_code code = store_read(store, err);
+
+	if (code != WB_ENOTFOUND)
+		return code;
+	code = store_complete(store, err);
+	return code == WB_OK ? store_read(store, err) : code;
 }
 
 /* Make the tables and say what the store is; WB_EEXISTS if somebody did. */
@@ -619,6 +653,11 @@ wb_code wb_store_commit(wb_store *store, MDB_txn *txn, wb_error *err)
 void wb_store_abort(MDB_txn *txn)
 {
 	wbi_txn_abort(txn);
+}
+
+wb_code wb_store_error(int rc, wb_error *err, const char *what)
+{
+	return wbi_lmdb_fail(err, rc, __func__, "%s", what ? what : "lmdb");
 }
 
 wb_code wb_store_check_readers(wb_store *store, int *ret_cleared, wb_error *err)

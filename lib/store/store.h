@@ -20,6 +20,8 @@ enum {
  *   meta     what the store is: format, service, origins, marks
  *   outbox   the outbox journal, by position
  *   inbox    the inbox journal, by position
+ *   consumers, seen, seen_age, work, due, dead, status: lib/journal/inbox_rows.h
+ *   audit    what operators did to dead letters and timers, by number
  *
  *   relay.cursor    one row "outbox": see lib/journal
  *   relay.parked    events set aside, by ordering key and position
@@ -30,6 +32,7 @@ enum {
  */
 typedef struct wbi_store_tables {
 	wbi_table meta, outbox, inbox;
+	wbi_table consumers, seen, seen_age, work, due, dead, audit, status;
 } wbi_store_tables;
 
 typedef struct wbi_relay_tables {

@@ -277,7 +277,7 @@ static void a_hosts_environment_takes_a_store_in(void **state)
 {
 	test_place *place = *state;
 	wb_store_options options = test_store_options();
-	MDB_env *env = host_open(place->store, MDB_NOTLS, 8);
+	MDB_env *env = host_open(place->store, MDB_NOTLS, WB_STORE_TABLES);
 	wb_error err = WB_ERROR_INIT;
 	wb_store *store = NULL, *again = NULL;
 

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Ingest: from a queue into the inbox journal. Connect, declare, consume; then
+ * a batch of deliveries → one transaction (known? count it: else append and
+ * remember) → commit → one ack of them all. Never an ack before its commit.
+ *
+ * What is no event, or over a limit, becomes a dead letter with its bytes in
+ * that same commit and is acked like the rest.
+ *
+ * One thread; the broker is used, not owned.
+ */
+#ifndef WBI_INGEST_H
+#define WBI_INGEST_H
+
+#include <waybill/worker.h>
+
+#include "lib/store/store.h"
+
+typedef struct wbi_ingest wbi_ingest;
+
+/* `options` is the worker's, every default filled in; its `bind` too. */
+wb_code wbi_ingest_open(wb_store *store, wb_broker *broker,
+			const wb_worker_options *options, wbi_ingest **ret,
+			wb_error *err);
+void wbi_ingest_close(wbi_ingest *ingest);
+
+/*
+ * One bounded step. *ret_committed: events were appended, handlers have work.
+ * An error is of class STOP, but for WB_EMISMATCH: the queue belongs to another
+ * store, which the error names. No room (quota, disk, map) is no error: it
+ * stops taking, says so in its stat, and looks again each second.
+ */
+wb_code wbi_ingest_step(wbi_ingest *ingest, bool *ret_committed, wb_error *err);
+int64_t wbi_ingest_deadline_us(const wbi_ingest *ingest);
+
+/* Take nothing more, ack what is committed, close the connection: done when
+ * wbi_ingest_stopped(). */
+void wbi_ingest_stop(wbi_ingest *ingest);
+bool wbi_ingest_stopped(const wbi_ingest *ingest);
+
+typedef struct wbi_ingest_stat {
+	wb_worker_state state; /* DOWN, RUNNING, PAUSED, DRAINING, STOPPED */
+	uint64_t received, duplicates, refused, appended, acked, connects;
+	bool idle; /* every delivery that came is committed and acked */
+	wb_error error;
+} wbi_ingest_stat;
+
+wbi_ingest_stat wbi_ingest_get_stat(const wbi_ingest *ingest);
+
+/*
+ * Append one received message as ingest does, in `txn`: the part that the
+ * redrive of a refused message shares. *ret_position: 0 if it was known.
+ * WB_EINVAL, WB_ELIMIT: it is still no event.
+ */
+wb_code wbi_ingest_message(wb_store *store, MDB_txn *txn,
+			   const wb_message *message, bool id_from_body,
+			   const wb_limits *limits, uint64_t age_us,
+			   uint64_t *ret_position, wb_error *err);
+
+#endif
