@@ -18,7 +18,6 @@ trap 'rm -rf "$work"' EXIT
 # "WB_API type name(arguments)", over as many lines as it takes. `#define
 # WB_API` itself is no declaration.
 for header in "$srcdir"/include/waybill/*.h; do
-	case $header in */handler.h | */worker.h) continue ;; esac
 	sed 's/^#.*//' "$header" | tr '\n\t' '  ' | tr ';{}' '\n\n\n' |
 	sed -n 's/.*WB_API[^(]*[ *]\(wb_[a-z0-9_]*\) *(.*/\1/p'
 done | sort -u > "$work/declared"
@@ -28,7 +27,8 @@ $NM -D --defined-only "$library" | awk '$2 != "A" { print $3 }' |
 	sed 's/@.*//' | sort -u > "$work/exported"
 
 comm -13 "$work/declared" "$work/exported" > "$work/extra"
-comm -23 "$work/declared" "$work/exported" > "$work/missing"
+comm -23 "$work/declared" "$work/exported" |
+	grep -v -e '^wb_worker_' -e '^wb_timer_' > "$work/missing" || true
 count=$(wc -l < "$work/declared")
 [ "$count" -ge 50 ] || {
 	echo "only $count declarations found: does this test still read the headers?"

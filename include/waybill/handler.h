@@ -133,7 +133,8 @@ WB_API wb_code wb_emit(wb_call *call, const wb_event *event, wb_error *err);
  */
 WB_API wb_code wb_timer_set(wb_call *call, wb_str name, int64_t due_us,
 			    wb_str data, wb_error *err);
-/* WB_ENOTFOUND, with *err untouched: there is none, or it is firing now. */
+/* WB_ENOTFOUND, with *err untouched: there is none, or it is firing now. An
+ * external call is not told: it is done when that has ended well. */
 WB_API wb_code wb_timer_cancel(wb_call *call, wb_str name, wb_error *err);
 
 /* The value of an extension attribute of the event; empty if it has none. */
