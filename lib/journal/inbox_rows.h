@@ -43,7 +43,8 @@ typedef struct wbi_consumer {
 			      retention may remove them */
 	int64_t created_us, updated_us;
 	uint64_t handled, retries, dead, emitted; /* ever */
-	uint64_t waiting; /* rows it has in `work`, timers apart */
+	uint64_t waiting; /* rows it has in `work`, timers apart; and timers: */
+	uint64_t timers;  /* both are kept by inbox/work.c */
 	wb_str error; /* why it stopped; "" while it runs */
 } wbi_consumer;
 
@@ -91,15 +92,19 @@ wb_code wbi_seen_age_check(uint64_t number, wb_str row, wb_error *err);
 
 /*
  * By consumer, lane, key and position, so that all rows of one (consumer, key)
- * are together and in order. The first of a KEYED group is its head: it alone
- * may be WAITING or RUNNING, all behind it are QUEUED.
+ * are together and in order. Of a KEYED or TIMER group at most one is WAITING
+ * or RUNNING, a WAITING one is the first. The first is QUEUED only while one
+ * behind it is RUNNING (it was retried by the operator), DEAD ones stand
+ * anywhere. inbox/work.h has the rules.
  */
 typedef enum wbi_lane {
 	WBI_LANE_KEYED = 'k',   /* events with an ordering key */
 	WBI_LANE_UNKEYED = 'u', /* each for itself; key "" */
-	WBI_LANE_TIMER = 't',   /* key: the timer's name; position 0 */
+	WBI_LANE_TIMER = 't',   /* key: the timer's name; the position tells one
+				   set while it fires from the firing one */
 	WBI_LANE_CRASHED = 'c'  /* not reached by the cursor yet, but called and
-				   crashed: attempts; key "", no record */
+				   crashed: attempts; key "", no record; QUEUED,
+				   since nothing calls it */
 } wbi_lane;
 
 typedef struct wbi_work_id {
@@ -112,9 +117,10 @@ typedef struct wbi_work_id {
 typedef enum wbi_work_state {
 	WBI_WORK_WAITING = 1, /* until due_us; it has a row in `due` */
 	WBI_WORK_RUNNING = 2, /* an external call was begun; likewise in `due`,
-				 so that a restart finds it */
-	WBI_WORK_QUEUED = 3,  /* behind the head of its group */
-	WBI_WORK_DEAD = 4     /* the head is dead letter `dead`; its group waits
+				 with due_us 0: a restart finds it first */
+	WBI_WORK_QUEUED = 3,  /* behind another of its group; not before due_us
+				 when its turn comes */
+	WBI_WORK_DEAD = 4     /* it is dead letter `dead`; what is behind it waits
 				 for the operator; no record here */
 } wbi_work_state;
 
@@ -126,7 +132,8 @@ typedef struct wbi_work {
 	uint32_t code;             /* wb_code of the last one */
 	uint64_t dead;             /* DEAD: its number */
 	wb_str text;               /* of the last failure */
-	wb_str record; /* the event as the inbox has it; a timer's data */
+	wb_str record; /* the event as the inbox has it; of a timer what
+			  inbox/timer.h packs */
 } wbi_work;
 
 wbi_row_key wbi_work_key(const wbi_work_id *id);
@@ -144,7 +151,12 @@ wb_code wbi_work_del(MDB_txn *txn, wbi_table work, const wbi_work_id *id,
 wb_code wbi_work_decode(wb_str row_key, wb_str row, wbi_work *ret,
 			wb_error *err);
 
-/* ---- due: by time, then the key of a row of `work` ----------------------- */
+/* ---- due: by consumer, time, then lane, key and position of its row ------- */
+
+/* By consumer first, so that the rows of one that is stopped or gone are in
+ * nobody's way. `due_us` is not negative. Where to seek for the first row of a
+ * consumer that is due at or after `due_us`: */
+wbi_row_key wbi_due_from(wb_str consumer, int64_t due_us);
 
 wb_code wbi_due_put(MDB_txn *txn, wbi_table due, int64_t due_us,
 		    const wbi_work_id *id, wb_error *err);
@@ -183,7 +195,7 @@ typedef struct wbi_dead {
 	wb_str key;      /* ordering key, or the timer's name */
 	wb_str source, id, type; /* as far as they could be read */
 	wb_str text;     /* the reason in words */
-	wb_str bytes; /* the event's record; a timer's data; at ingest the
+	wb_str bytes; /* the record of its `work` row; at ingest the
 			 whole message (lib/event/raw.h) */
 } wbi_dead;
 
