@@ -110,7 +110,7 @@ static void print_keys(const cli_context *ctx, FILE *out)
 			continue;
 		}
 		print_field(out, &key->field, key->flag, 0, true);
-		if (key->list)
+		if (key->list && !key->list->plain)
 			print_list(out, key->list);
 	}
 }

@@ -397,7 +397,7 @@ static const cli_command relay_command = {
 		"  waybill-relay --store /var/lib/shop/store --amqp "
 		"amqps://shop@rabbit.example\n"
 		"  waybill-relay --config /etc/waybill/shop.yaml --check\n",
-	.groups = WBI_GROUP_ALL,
+	.groups = WBI_GROUPS_RELAY,
 	.flags = relay_flag_table,
 	.flag_count = WBI_COUNT(relay_flag_table),
 	.options_size = sizeof(relay_flags),

@@ -250,6 +250,12 @@ wb_code wbi_config_check(const wbi_config *config, wb_error *err)
 				"(%llu)",
 				(unsigned long long)config->backoff_min_ms,
 				(unsigned long long)config->backoff_max_ms);
+	if (config->restart_min_ms > config->restart_max_ms)
+		return WBI_FAIL(err, WB_EINVAL,
+				"restart_min_ms (%llu) is over restart_max_ms "
+				"(%llu)",
+				(unsigned long long)config->restart_min_ms,
+				(unsigned long long)config->restart_max_ms);
 	if (!config->tls_cert_file != !config->tls_key_file)
 		return WBI_FAIL(err, WB_EINVAL,
 				"tls_cert_file and tls_key_file go together: "

@@ -18,7 +18,7 @@ enum {
 	WBI_CONFIG_FILE_MAX = 1024 * 1024, /* bytes of a file that is read */
 	WBI_CONFIG_TEXT_MAX = 4096,        /* bytes of one value */
 	WBI_CONFIG_ENTRIES_MAX = 256,      /* entries of one list */
-	WBI_CONFIG_KEYS = 36               /* rows of the table */
+	WBI_CONFIG_KEYS = 56               /* rows of the table */
 };
 
 typedef enum wbi_log_format { WBI_LOG_TEXT, WBI_LOG_JSON } wbi_log_format;
@@ -68,6 +68,12 @@ typedef struct wbi_config {
 	uint64_t backoff_min_ms, backoff_max_ms, confirm_timeout_ms, probe_ms;
 	uint64_t drain_ms, parked_max_bytes;
 	uint64_t body_max_bytes, headers_max, header_bytes_max;
+	wbi_config_items modules, bind; /* char * */
+	char *queue, *exchange;
+	uint64_t delivery_limit, prefetch, dedupe_s;
+	bool id_from_body, no_relay, no_supervisor;
+	uint64_t batch_max, txn_us, pause_us, threads, calls_drain_ms;
+	uint64_t restart_min_ms, restart_max_ms;
 	int log_level;                   /* wb_log_level */
 	int log_format;                  /* wbi_log_format */
 	int declare;                     /* wb_declare_policy */
@@ -99,7 +105,12 @@ enum wbi_config_group {
 	WBI_GROUP_ROUTES = 16,
 	WBI_GROUP_TOPOLOGY = 32,
 	WBI_GROUP_LOG = 64,
-	WBI_GROUP_ALL = 127
+	WBI_GROUP_WORKER = 128,
+	/* The worker's --queue and --exchange are what it consumes: what else
+	 * there is to declare, it takes from the file only. */
+	WBI_GROUPS_RELAY = WBI_GROUP_WORKER - 1,
+	WBI_GROUPS_WORKER = WBI_GROUPS_RELAY - WBI_GROUP_TOPOLOGY +
+			    WBI_GROUP_WORKER
 };
 
 /* A value, or a field of a list's entry. */
@@ -119,6 +130,7 @@ typedef struct wbi_config_list {
 	const wbi_config_field *fields;
 	size_t field_count;
 	size_t entry_size;
+	bool plain; /* an entry is its one field, a text, and written so */
 } wbi_config_list;
 
 typedef struct wbi_config_key {
@@ -194,6 +206,7 @@ typedef union wbi_config_entry {
 	wb_route route;
 	wbi_config_exchange exchange;
 	wbi_config_queue queue;
+	char *text;
 } wbi_config_entry;
 
 /* Numbers and choices get their defaults first; then set fields; then fill

@@ -253,7 +253,9 @@ wb_code wbi_config_set_entry(wbi_config *config, int key, const char *text,
 	WB_ASSERT(list && list->entry_size <= sizeof(entry));
 	rc = wbi_config_entry_begin(list, &entry, err);
 	if (rc == WB_OK)
-		rc = entry_parse(list, &entry, text, err);
+		rc = list->plain ? wbi_config_parse(&list->fields[0], text,
+						    &entry, err)
+				 : entry_parse(list, &entry, text, err);
 	if (rc == WB_OK)
 		rc = wbi_config_entry_done(list, &entry, err);
 	if (rc != WB_OK) {

@@ -85,13 +85,26 @@ static const wbi_config_field queue_fields[] = {
 	 .help = "Further arguments; they replace those waybill sets."},
 };
 
+static const wbi_config_field module_fields[] = {
+	{.name = "path", .kind = WBI_CONFIG_TEXT, .required = true,
+	 .help = "The shared object."},
+};
+
+static const wbi_config_field bind_fields[] = {
+	{.name = "pattern", .kind = WBI_CONFIG_TEXT, .required = true,
+	 .help = "Binding key of a topic exchange."},
+};
+
 static const wbi_config_list route_list = {
-	route_fields, WBI_COUNT(route_fields), sizeof(wb_route)};
+	route_fields, WBI_COUNT(route_fields), sizeof(wb_route), false};
 static const wbi_config_list exchange_list = {
 	exchange_fields, WBI_COUNT(exchange_fields),
-	sizeof(wbi_config_exchange)};
+	sizeof(wbi_config_exchange), false};
 static const wbi_config_list queue_list = {
-	queue_fields, WBI_COUNT(queue_fields), sizeof(wbi_config_queue)};
+	queue_fields, WBI_COUNT(queue_fields), sizeof(wbi_config_queue), false};
+static const wbi_config_list module_list = {module_fields, 1, sizeof(char *),
+					    true};
+static const wbi_config_list bind_list = {bind_fields, 1, sizeof(char *), true};
 
 /* clang-format off */
 #define AT(member) .offset = offsetof(wbi_config, member)
@@ -113,9 +126,10 @@ static const wbi_config_list queue_list = {
 	{{.name = #key, .kind = WBI_CONFIG_CHOICE, AT(key), \
 	  .choices = choices_, .init = init_, __VA_ARGS__}, \
 	 NULL, flag_, true, group_}
-#define LIST(key, flag_, group_, list_, ...) \
-	{{.name = #key, .kind = WBI_CONFIG_LIST, AT(key), \
-	  .arg = "FIELD=VALUE,...", __VA_ARGS__}, &list_, flag_, true, group_}
+#define LIST(key, flag_, group_, arg_, list_, ...) \
+	{{.name = #key, .kind = WBI_CONFIG_LIST, AT(key), .arg = arg_, \
+	  __VA_ARGS__}, &list_, flag_, true, group_}
+#define FIELDS "FIELD=VALUE,..."
 
 static const wbi_config_key config_keys[] = {
 	TEXT(store, "store", WBI_GROUP_STORE, "DIR",
@@ -183,20 +197,62 @@ static const wbi_config_key config_keys[] = {
 		.help = "Most extra attributes of an event."),
 	SIZE(header_bytes_max, "header-bytes-max", WBI_GROUP_LIMITS, 1, MIB,
 		"64K", .help = "Most bytes of all of them."),
+	LIST(modules, "module", WBI_GROUP_WORKER, "FILE", module_list,
+		.help = "Shared objects with handlers."),
+	TEXT(queue, "queue", WBI_GROUP_WORKER, "NAME",
+		.help = "Queue that the worker takes in; default: the "
+			"service's name."),
+	TEXT(exchange, "exchange", WBI_GROUP_WORKER, "NAME",
+		.init = "events", .help = "Exchange that it is bound to."),
+	LIST(bind, "bind", WBI_GROUP_WORKER, "PATTERN", bind_list,
+		.help = "Binding keys of that queue; default: every type that "
+			"a handler names."),
+	NUMBER(delivery_limit, "delivery-limit", WBI_GROUP_WORKER, 1, 1000000,
+		"20", .help = "Deliveries of a message before the broker puts "
+		"it into QUEUE.dead."),
+	NUMBER(prefetch, "prefetch", WBI_GROUP_WORKER, 1, 65535, "1000",
+		.help = "Deliveries that are not acked yet, at most."),
+	BOOL(id_from_body, "id-from-body", WBI_GROUP_WORKER,
+		.help = "A message without any id gets the SHA-256 of its "
+			"body for one; else it is set aside."),
+	NUMBER(dedupe_s, "dedupe-s", WBI_GROUP_WORKER, 1, 315360000, "604800",
+		.help = "Seconds of the worker's running time that a message "
+			"is remembered, to know it if it comes again."),
+	NUMBER(batch_max, "batch-max", WBI_GROUP_WORKER, 1, 10000, "250",
+		.help = "Deliveries, or calls, per commit at most."),
+	NUMBER(txn_us, "txn-us", WBI_GROUP_WORKER, 1, 1000000, "1000",
+		.help = "Microseconds of work in a write transaction, about."),
+	NUMBER(pause_us, "pause-us", WBI_GROUP_WORKER, 1, 1000000, "50",
+		.help = "Pause between two of them, for other writers."),
+	NUMBER(threads, "threads", WBI_GROUP_WORKER, 0, 64, "4",
+		.help = "For external handlers, if there are any; 0: they are "
+			"called between the others."),
+	NUMBER(calls_drain_ms, "calls-drain-ms", WBI_GROUP_WORKER, 1, 600000,
+		"5000", .help = "Longest wait for running calls at the end."),
+	BOOL(no_relay, "no-relay", WBI_GROUP_WORKER,
+		.help = "Do not relay this store's outbox; waybill-relay does."),
+	BOOL(no_supervisor, "no-supervisor", WBI_GROUP_WORKER,
+		.help = "No process that ends hanging calls and starts anew "
+			"after a crash."),
+	NUMBER(restart_min_ms, "restart-min-ms", WBI_GROUP_WORKER, 1, 60000,
+		"100", .help = "First pause before a start after a crash, "
+		"doubling."),
+	NUMBER(restart_max_ms, "restart-max-ms", WBI_GROUP_WORKER, 1, 3600000,
+		"10000", .help = "Longest pause before one."),
 	CHOICE(log_level, "log-level", WBI_GROUP_LOG, level_choices, "info",
 		.help = "What is logged."),
 	CHOICE(log_format, "log-format", WBI_GROUP_LOG, format_choices, "text",
 		.help = "How: lines for people, or one JSON object a line."),
-	CHOICE(declare, "declare", WBI_GROUP_TOPOLOGY, declare_choices,
-		"create", .help = "Create the topology where it is missing, "
+	CHOICE(declare, "declare", WBI_GROUP_TOPOLOGY | WBI_GROUP_WORKER,
+		declare_choices, "create", .help = "Create the topology where it is missing, "
 		"only check it, or ask nothing."),
-	LIST(routes, "route", WBI_GROUP_ROUTES, route_list,
+	LIST(routes, "route", WBI_GROUP_ROUTES, FIELDS, route_list,
 		.help = "Where events go; the first that fits their type is "
 			"used."),
-	LIST(exchanges, "exchange", WBI_GROUP_TOPOLOGY, exchange_list,
+	LIST(exchanges, "exchange", WBI_GROUP_TOPOLOGY, FIELDS, exchange_list,
 		.help = "Exchanges to declare. Those of the routes are "
 			"declared as topic exchanges unless listed."),
-	LIST(queues, "queue", WBI_GROUP_TOPOLOGY, queue_list,
+	LIST(queues, "queue", WBI_GROUP_TOPOLOGY, FIELDS, queue_list,
 		.help = "Quorum queues to declare, each with a single active "
 			"consumer and a dead letter exchange and queue."),
 };

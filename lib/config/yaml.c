@@ -20,7 +20,7 @@
 #include "lib/config/config.h"
 #include "lib/config/where.h"
 
-enum { RAW_FIELDS = 8, RAW_LISTS = 3, COMPLAINT_MAX = 256 };
+enum { RAW_FIELDS = 8, RAW_LISTS = 5, COMPLAINT_MAX = 256 };
 
 /* What libcyaml fills: text everywhere, in the order of the table. */
 typedef struct raw_binding {
@@ -37,7 +37,7 @@ typedef struct raw_entry {
 
 typedef struct raw_config {
 	char *text[WBI_CONFIG_KEYS];
-	raw_entry *entries[WBI_CONFIG_KEYS];
+	void *entries[WBI_CONFIG_KEYS]; /* raw_entry; char * of a plain list */
 	unsigned counts[WBI_CONFIG_KEYS];
 } raw_config;
 
@@ -129,6 +129,19 @@ static void schema_entry(const wbi_config_list *list,
 		CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, raw_entry, fields)};
 }
 
+/* A list's key: of the entries that `fields` and `entry` come to describe. */
+static cyaml_schema_field_t schema_key(const wbi_config_key *key, size_t i,
+				       cyaml_schema_field_t *fields,
+				       cyaml_schema_value_t *entry)
+{
+	if (!key->list->plain)
+		schema_entry(key->list, fields, entry);
+	return schema_list(key->field.name,
+			   offsetof(raw_config, entries) + i * sizeof(void *),
+			   offsetof(raw_config, counts) + i * sizeof(unsigned),
+			   key->list->plain ? &text_schema : entry);
+}
+
 static void schema_make(yaml_schema *schema)
 {
 	const wbi_config_key *key;
@@ -145,13 +158,8 @@ static void schema_make(yaml_schema *schema)
 			continue;
 		}
 		WB_ASSERT(lists < RAW_LISTS);
-		schema_entry(key->list, schema->fields[lists],
-			     &schema->entry[lists]);
-		schema->keys[out++] = schema_list(
-			key->field.name,
-			offsetof(raw_config, entries) + i * sizeof(raw_entry *),
-			offsetof(raw_config, counts) + i * sizeof(unsigned),
-			&schema->entry[lists]);
+		schema->keys[out++] = schema_key(key, i, schema->fields[lists],
+						 &schema->entry[lists]);
 		lists++;
 	}
 	schema->root = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(
@@ -352,6 +360,16 @@ static wb_code take_field(const wbi_config_list *list, size_t i,
 	return rc;
 }
 
+static wb_code take_plain(wbi_config *config, int key, const char *text,
+			  yaml_place *place, wb_error *err)
+{
+	wb_error cause = WB_ERROR_INIT;
+	wb_code rc = wbi_config_set_entry(config, key, text, WBI_CONFIG_FILE,
+					  &cause);
+
+	return rc == WB_OK ? rc : fail_value(err, place, rc, &cause);
+}
+
 static wb_code take_entry(wbi_config *config, int key, const raw_entry *raw,
 			  yaml_place *place, wb_error *err)
 {
@@ -379,6 +397,8 @@ static wb_code take_key(wbi_config *config, int key, const raw_config *raw,
 			yaml_place *place, wb_error *err)
 {
 	const wbi_config_key *row = wbi_config_key_at((size_t)key);
+	const raw_entry *entries = raw->entries[key];
+	char *const *texts = raw->entries[key];
 	wb_error cause = WB_ERROR_INIT;
 	wb_code rc = WB_OK;
 
@@ -392,7 +412,9 @@ static wb_code take_key(wbi_config *config, int key, const raw_config *raw,
 	for (size_t i = 0; i < raw->counts[key] && rc == WB_OK; i++) {
 		place->path.count = 1;
 		wbi_yaml_path_index(&place->path, i);
-		rc = take_entry(config, key, &raw->entries[key][i], place, err);
+		rc = row->list->plain
+			     ? take_plain(config, key, texts[i], place, err)
+			     : take_entry(config, key, &entries[i], place, err);
 	}
 	return rc;
 }

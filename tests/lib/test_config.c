@@ -153,6 +153,31 @@ static void mistakes_inside_lists_are_named_with_line_and_column(void **state)
 	       "f:3:24: arguments: 'y' is not of the form NAME=VALUE");
 }
 
+static void a_plain_list_is_of_texts(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	wbi_config config;
+	char **modules, **bind;
+
+	(void)state;
+	read_yaml("modules: [./a.so, './b=c,d.so']\nbind:\n  - order.#\n",
+		  &config, &err);
+	assert_string_equal(err.text, "");
+	modules = config.modules.items;
+	bind = config.bind.items;
+	assert_int_equal(config.modules.count, 2);
+	assert_string_equal(modules[1], "./b=c,d.so");
+	assert_int_equal(config.bind.count, 1);
+	assert_string_equal(bind[0], "order.#");
+	wbi_config_fini(&config);
+	expect("modules: ./a.so\n", WB_EINVAL,
+	       "f:1:1: modules: must be a list, each entry behind a '-'");
+	expect("modules:\n  - {path: a}\n", WB_EINVAL,
+	       "f:2:5: must be a single value");
+	expect("bind: [a, '']\n", WB_EINVAL, "f:1:11: bind: is empty; leave the key out "
+	       "for the default");
+}
+
 static void an_empty_file_is_all_defaults(void **state)
 {
 	static const char *const texts[] = {"", "# nothing\n", "store:\n"};
@@ -398,7 +423,9 @@ static void the_manual_lists_every_key_with_range_and_default(void **state)
 		if (key->list)
 			list = strstr(manual, manual_item(manual,
 							  key->field.name));
-		for (size_t j = 0; key->list && j < key->list->field_count; j++)
+		for (size_t j = 0; key->list && !key->list->plain &&
+				   j < key->list->field_count;
+		     j++)
 			manual_has(list, &key->list->fields[j]);
 	}
 }
@@ -412,6 +439,7 @@ int main(void)
 		cmocka_unit_test(mistakes_are_named_with_line_and_column),
 		cmocka_unit_test(
 			mistakes_inside_lists_are_named_with_line_and_column),
+		cmocka_unit_test(a_plain_list_is_of_texts),
 		cmocka_unit_test(an_empty_file_is_all_defaults),
 		cmocka_unit_test(
 			flag_beats_environment_beats_file_beats_default),
