@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Modules: shared objects with handlers (waybill/module.h), as waybill-worker
+ * loads them.
+ */
+#ifndef CLI_MODULE_H
+#define CLI_MODULE_H
+
+#include <waybill/module.h>
+
+enum { CLI_HANDLERS_MAX = 256 };
+
+typedef struct cli_modules cli_modules;
+
+/*
+ * Load them all, in their order. A path without a '/' is one of this directory.
+ * WB_EINVAL: what is wrong with which module. The code stays loaded until the
+ * process ends, whatever is done with *ret: threads, destructors and handlers'
+ * static data may be in it.
+ */
+wb_code cli_modules_load(const char *const *paths, size_t count,
+			 cli_modules **ret, wb_error *err);
+void cli_modules_free(cli_modules *modules);
+
+/* Every handler of every module; lives as long as `modules`. */
+const wb_handler *const *cli_modules_handlers(const cli_modules *modules,
+					      size_t *ret_count);
+/* Is any of them WB_EXTERNAL? */
+bool cli_modules_external(const cli_modules *modules);
+
+#endif
