@@ -6,8 +6,8 @@
  * and the operator's verbs write them, `fsck` reads them all.
  *
  * Every row is sealed by a checksum over its key and itself (lib/store/row.h).
- * Strings of decoded rows point into the map: see table.h for how long. Each
- * _decode() returns WB_ECORRUPT or WB_EVERSION, each _get() WB_ENOTFOUND with
+ * Strings of decoded rows point into the map: see table.h for how long; they
+ * may be written back as they are. Each _decode() returns WB_ECORRUPT or WB_EVERSION, each _get() WB_ENOTFOUND with
  * *err untouched if there is no such row. Any thread, one transaction each.
  */
 #ifndef WBI_INBOX_ROWS_H
@@ -199,11 +199,16 @@ typedef struct wbi_dead {
 			 whole message (lib/event/raw.h) */
 } wbi_dead;
 
-/* Behind the last one. */
-wb_code wbi_dead_add(MDB_txn *txn, wbi_table dead, const wbi_dead *row,
-		     uint64_t *ret_number, wb_error *err);
+/* The count in `status` of all there ever were: no number is given twice, so
+ * that an operator who names one means that one. */
+#define WBI_COUNT_DEAD "dead"
+
+wb_code wbi_dead_add(MDB_txn *txn, const wbi_store_tables *tables,
+		     const wbi_dead *row, uint64_t *ret_number, wb_error *err);
 wb_code wbi_dead_get(MDB_txn *txn, wbi_table dead, uint64_t number,
 		     wbi_dead *ret, wb_error *err);
+wb_code wbi_dead_del(MDB_txn *txn, wbi_table dead, uint64_t number,
+		     wb_error *err);
 wb_code wbi_dead_decode(uint64_t number, wb_str row, wbi_dead *ret,
 			wb_error *err);
 

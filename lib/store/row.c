@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Sealed rows (row.h). Pure: bytes in, bytes out, no allocation, any thread.
+ * Sealed rows (row.h). Pure: bytes in, bytes out, any thread; nothing but a
+ * large row's room is allocated.
  * Reading trusts nothing, not even under a right checksum: a length past the
  * end makes the row torn and every further field zero.
  */
 #include "lib/store/row.h"
+
+#include <stdlib.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
@@ -75,6 +78,22 @@ void wbi_row_seal(wbi_row_out *row, wb_str key)
 
 	wbi_row_put_u32(row, crc);
 	WB_ASSERT(row->at == row->end);
+}
+
+wb_code wbi_row_room_init(wbi_row_room *room, size_t size, wb_error *err)
+{
+	room->size = size;
+	room->bytes =
+		size <= sizeof(room->inside) ? room->inside : malloc(size);
+	if (!room->bytes)
+		return WBI_FAIL(err, WB_ENOMEM, "a row of %zu bytes", size);
+	return WB_OK;
+}
+
+void wbi_row_room_fini(wbi_row_room *room)
+{
+	if (room->bytes != room->inside)
+		free(room->bytes);
 }
 
 wb_code wbi_row_open(wbi_row_in *row, wb_str key, wb_str bytes,

@@ -52,6 +52,26 @@ void wbi_row_put_u64(wbi_row_out *row, uint64_t v);
 void wbi_row_put_str(wbi_row_out *row, wb_str s);
 void wbi_row_seal(wbi_row_out *row, wb_str key);
 
+/*
+ * Where a row is put together whose strings may point into the map, perhaps
+ * into the very row that it replaces: there a put would move them under the
+ * writer's hands.
+ */
+typedef struct wbi_row_room {
+	uint8_t *bytes;
+	size_t size;
+	uint8_t inside[2048];
+} wbi_row_room;
+
+/* WB_ENOMEM. */
+wb_code wbi_row_room_init(wbi_row_room *room, size_t size, wb_error *err);
+void wbi_row_room_fini(wbi_row_room *room);
+
+static inline wb_str wbi_row_room_str(const wbi_row_room *room)
+{
+	return wb_str_n(room->bytes, room->size);
+}
+
 /* Reading past the end gives zeros and is reported by wbi_row_done(); strings
  * point into the row. */
 typedef struct wbi_row_in {

@@ -254,6 +254,18 @@ wb_code wbi_put_at(MDB_txn *txn, wbi_table table, uint64_t position,
 			     "write row %llu", (unsigned long long)position);
 }
 
+wb_code wbi_put_new(MDB_txn *txn, wbi_table table, wb_str key, wb_str value,
+		    wb_str *ret_old, wb_error *err)
+{
+	MDB_val k = table_val(key), v = table_val(value);
+	int rc = mdb_put(txn, table, &k, &v, MDB_NOOVERWRITE);
+
+	if (rc != MDB_KEYEXIST)
+		return wbi_lmdb_fail(err, rc, __func__, "write a row");
+	*ret_old = wb_str_n(v.mv_data, v.mv_size);
+	return WB_EEXISTS;
+}
+
 static wb_code table_reserve(MDB_txn *txn, wbi_table table, MDB_val key,
 			     size_t size, unsigned flags, uint8_t **ret,
 			     wb_error *err)

@@ -58,6 +58,11 @@ wb_code wbi_put(MDB_txn *txn, wbi_table table, wb_str key, wb_str value,
 wb_code wbi_put_at(MDB_txn *txn, wbi_table table, uint64_t position,
 		   wb_str value, wb_error *err);
 
+/* Only if the key is new: one search of the tree. WB_EEXISTS leaves *err alone
+ * and gives what is there. */
+wb_code wbi_put_new(MDB_txn *txn, wbi_table table, wb_str key, wb_str value,
+		    wb_str *ret_old, wb_error *err);
+
 /* Room for `size` bytes at a position after every other one (MDB_APPEND |
  * MDB_RESERVE): *ret is to be filled before the next call on the txn. */
 wb_code wbi_append_at(MDB_txn *txn, wbi_table table, uint64_t position,
