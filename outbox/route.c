@@ -17,6 +17,7 @@
 #include "lib/base/error.h"
 #include "lib/base/hash.h"
 #include "lib/base/text.h"
+#include "lib/base/topic.h"
 
 enum {
 	ROUTE_TEXT_MAX = 255,     /* pattern and exchange: short strings */
@@ -44,9 +45,7 @@ typedef struct piece {
 /* `route` comes first: wb_route_key() is given that and finds the rest. */
 typedef struct compiled {
 	wb_route route;
-	wb_str pattern;
-	size_t literal; /* bytes before the first wildcard and its dot */
-	bool exact;     /* no wildcard at all */
+	wbi_topic topic;
 	size_t piece_count;
 	piece pieces[ROUTE_PIECES_MAX];
 } compiled;
@@ -59,69 +58,7 @@ struct wb_routes {
 	compiled table[];
 };
 
-/* ---- patterns ---------------------------------------------------------- */
-
-/* The word of a dotted name that starts at `at`; at most text.len + 1. */
-static wb_str word_at(wb_str text, size_t at)
-{
-	size_t end = at;
-
-	while (end < text.len && text.ptr[end] != '.')
-		end++;
-	return wb_str_n(text.ptr + at, end - at);
-}
-
-static bool word_is(wb_str word, char c)
-{
-	return word.len == 1 && word.ptr[0] == c;
-}
-
-/*
- * Word by word. On a mismatch the last '#' takes one word more; an earlier one
- * never needs to, since the later can stand for whatever it would have left.
- * At most words(pattern) x words(type) steps.
- */
-static bool topic_matches(wb_str pattern, wb_str type)
-{
-	size_t p = 0, t = 0, hash_p = SIZE_MAX, hash_t = 0;
-
-	for (;;) {
-		bool more_p = p <= pattern.len, more_t = t <= type.len;
-		wb_str want, have;
-
-		if (!more_p && !more_t)
-			return true;
-		want = more_p ? word_at(pattern, p) : WB_STR_NULL;
-		have = more_t ? word_at(type, t) : WB_STR_NULL;
-		if (more_p && word_is(want, '#')) {
-			p += want.len + 1;
-			hash_p = p;
-			hash_t = t;
-			continue;
-		}
-		if (more_p && more_t &&
-		    (word_is(want, '*') || wb_str_eq(want, have))) {
-			p += want.len + 1;
-			t += have.len + 1;
-			continue;
-		}
-		if (hash_p == SIZE_MAX || hash_t > type.len)
-			return false;
-		hash_t += word_at(type, hash_t).len + 1;
-		p = hash_p;
-		t = hash_t;
-	}
-}
-
-/* ---- matching ---------------------------------------------------------- */
-
-static bool matches(const compiled *c, wb_str type)
-{
-	return type.len >= c->literal &&
-	       (c->literal == 0 ||
-		!memcmp(type.ptr, c->pattern.ptr, c->literal)) &&
-	       topic_matches(c->pattern, type);
-}
+/* ---- matching ----------------------------------------------------------- */
 
 /* Where the search for a type begins; it ends at the first empty slot. */
 static size_t slot_of(wb_str type)
@@ -139,7 +76,7 @@ static size_t find_exact(const wb_routes *routes, wb_str type)
 	for (; routes->slots[slot] != 0; slot = (slot + 1) % ROUTE_SLOTS) {
 		size_t index = routes->slots[slot] - 1u;
 
-		if (wb_str_eq(routes->table[index].pattern, type))
+		if (wb_str_eq(routes->table[index].topic.pattern, type))
 			return index;
 	}
 	return routes->count;
@@ -157,7 +94,7 @@ const wb_route *wb_routes_match(const wb_routes *routes, wb_str type)
 
 		if (index > found)
 			break;
-		if (matches(&routes->table[index], type))
+		if (wbi_topic_takes(&routes->table[index].topic, type))
 			found = index;
 	}
 	return &routes->table[found].route;
@@ -249,12 +186,6 @@ static wb_code check_text(size_t number, const char *what, const char *text,
 	return WB_OK;
 }
 
-static bool has_wildcard(wb_str text)
-{
-	return text.len > 0 && (memchr(text.ptr, '*', text.len) ||
-				memchr(text.ptr, '#', text.len));
-}
-
 static wb_code compile_pattern(compiled *c, size_t number, wb_error *err)
 {
 	wb_str pattern = wb_str_from(c->route.type);
@@ -268,23 +199,11 @@ static wb_code compile_pattern(compiled *c, size_t number, wb_error *err)
 				"route %zu: type is empty; \"#\" matches every "
 				"event",
 				number);
-	c->pattern = pattern;
-	c->exact = true;
-	for (size_t at = 0; at <= pattern.len;) {
-		wb_str word = word_at(pattern, at);
-
-		if (word.len > 1 && has_wildcard(word))
-			return WBI_FAIL(err, WB_EINVAL,
-					"route %zu: type \"%s\": * and # stand "
-					"for whole words between dots",
-					number, c->route.type);
-		/* "a.#" matches "a" too, so the dot is not part of it */
-		if (c->exact && has_wildcard(word)) {
-			c->exact = false;
-			c->literal = at > 0 ? at - 1 : 0;
-		}
-		at += word.len + 1;
-	}
+	if (!wbi_topic_compile(&c->topic, pattern))
+		return WBI_FAIL(err, WB_EINVAL,
+				"route %zu: type \"%s\": * and # stand for "
+				"whole words between dots",
+				number, c->route.type);
 	return WB_OK;
 }
 
@@ -419,9 +338,10 @@ static wb_code check_reachable(const wb_routes *routes, size_t index,
 	const compiled *c = &routes->table[index];
 
 	for (size_t i = 0; i < index; i++) {
-		wb_str before = routes->table[i].pattern;
+		wb_str before = routes->table[i].topic.pattern;
 
-		if (word_is(before, '#') || wb_str_eq(before, c->pattern))
+		if (wb_str_eq(before, wb_str_from("#")) ||
+		    wb_str_eq(before, c->topic.pattern))
 			return WBI_FAIL(err, WB_EINVAL,
 					"route %zu: never used, since route "
 					"%zu (type \"%s\") takes its events; "
@@ -437,11 +357,11 @@ static void index_route(wb_routes *routes, size_t index)
 	const compiled *c = &routes->table[index];
 	size_t slot;
 
-	if (!c->exact) {
+	if (!c->topic.exact) {
 		routes->wild[routes->wild_count++] = (uint16_t)index;
 		return;
 	}
-	slot = slot_of(c->pattern);
+	slot = slot_of(c->topic.pattern);
 	while (routes->slots[slot] != 0)
 		slot = (slot + 1) % ROUTE_SLOTS;
 	routes->slots[slot] = (uint16_t)(index + 1);

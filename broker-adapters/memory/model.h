@@ -225,7 +225,6 @@ void wbi_mem_message_unref(wbi_mem_message *message); /* NULL allowed */
 wbi_mem_request *wbi_mem_request_copy(const wb_declaration *declaration);
 
 /* topology.c */
-bool wbi_mem_topic_match(wb_str pattern, wb_str key);
 wbi_mem_exchange *wbi_mem_find_exchange(const wb_memory *memory, wb_str name,
 					int64_t now_us);
 wbi_mem_queue *wbi_mem_find_queue(const wb_memory *memory, wb_str name);

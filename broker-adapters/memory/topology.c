@@ -14,62 +14,7 @@
 #include "broker-adapters/memory/model.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
-
-/* ---- topic patterns ---------------------------------------------------- */
-
-/* The word at *at, and *at behind its dot. An empty text has no words. */
-static bool topology_word(wb_str text, size_t *at, wb_str *ret_word)
-{
-	const char *dot;
-	size_t end = text.len;
-
-	if (text.len == 0 || *at > text.len)
-		return false;
-	dot = memchr(text.ptr + *at, '.', text.len - *at);
-	if (dot)
-		end = (size_t)(dot - text.ptr);
-	*ret_word = wb_str_n(text.ptr + *at, end - *at);
-	*at = end + 1;
-	return true;
-}
-
-static bool topology_is(wb_str word, char sign)
-{
-	return word.len == 1 && word.ptr[0] == sign;
-}
-
-/*
- * Greedy with one step back: only the last # seen can need to take more words,
- * as what stands before it has matched already.
- */
-bool wbi_mem_topic_match(wb_str pattern, wb_str key)
-{
-	size_t p = 0, k = 0, many_p = SIZE_MAX, many_k = 0;
-	wb_str want, word;
-
-	for (;;) {
-		size_t next_p = p, next_k = k;
-		bool more = topology_word(pattern, &next_p, &want);
-
-		if (more && topology_is(want, '#')) {
-			many_p = p = next_p;
-			many_k = k;
-			continue;
-		}
-		if (!topology_word(key, &next_k, &word))
-			return !more;
-		if (more && (topology_is(want, '*') || wb_str_eq(want, word))) {
-			p = next_p;
-			k = next_k;
-			continue;
-		}
-		if (many_p == SIZE_MAX)
-			return false;
-		topology_word(key, &many_k, &word);
-		k = many_k;
-		p = many_p;
-	}
-}
+#include "lib/base/topic.h"
 
 /* ---- finding ----------------------------------------------------------- */
 
@@ -372,7 +317,7 @@ static bool topology_matches(const wbi_mem_binding *binding, wb_str key)
 	case WBI_MEM_FANOUT:
 		return true;
 	case WBI_MEM_TOPIC:
-		return wbi_mem_topic_match(wb_str_from(binding->key), key);
+		return wbi_topic_match(wb_str_from(binding->key), key);
 	case WBI_MEM_DIRECT:
 		break;
 	}
