@@ -22,7 +22,7 @@ enum {
 	WBI_MEM_REQUESTS_MAX = 131072, /* requests not yet read, per link */
 	WBI_MEM_SPARE_EVENTS = 16,     /* room for what no call announces */
 	WBI_MEM_NAME_MAX = 255,
-	WBI_MEM_TEXT_MAX = 160
+	WBI_MEM_TEXT_MAX = 256 /* a short string, as replies have */
 };
 
 typedef struct wbi_mem_queue wbi_mem_queue;
@@ -77,6 +77,9 @@ typedef enum wbi_mem_type {
 typedef struct wbi_mem_exchange {
 	char name[WBI_MEM_NAME_MAX + 1];
 	wbi_mem_type type;
+	char alternate[WBI_MEM_NAME_MAX + 1]; /* argument alternate-exchange, "":
+					none; compared as RabbitMQ does, and
+					not followed */
 	int64_t hidden_until_us; /* missing before this time */
 } wbi_mem_exchange;
 

@@ -83,9 +83,28 @@ static void topology_set_name(char *ret, wb_str name)
 	ret[name.len] = '\0';
 }
 
-static uint16_t topology_add_exchange(wb_memory *memory, wb_str name,
-				      size_t type, wb_error *err)
+static const wb_argument *topology_argument(const wb_declaration *what,
+					    const char *name)
 {
+	for (size_t i = 0; i < what->argument_count; i++)
+		if (wb_str_eq(what->arguments[i].name, wb_str_from(name)))
+			return &what->arguments[i];
+	return NULL;
+}
+
+/* The one argument that RabbitMQ holds an exchange to; empty: none. */
+static wb_str topology_alternate(const wb_declaration *what)
+{
+	const wb_argument *a = topology_argument(what, "alternate-exchange");
+
+	return a && a->text.len <= WBI_MEM_NAME_MAX ? a->text : WB_STR_NULL;
+}
+
+static uint16_t topology_add_exchange(wb_memory *memory,
+				      const wb_declaration *what, size_t type,
+				      wb_error *err)
+{
+	wb_str name = what->name;
 	wbi_mem_exchange *exchange;
 
 	if (memory->exchange_count == WB_MEMORY_EXCHANGES_MAX)
@@ -96,9 +115,26 @@ static uint16_t topology_add_exchange(wb_memory *memory, wb_str name,
 		return topology_fail(err, 541, WB_ENOMEM, "exchange", name,
 				     "out of memory");
 	topology_set_name(exchange->name, name);
+	topology_set_name(exchange->alternate, topology_alternate(what));
 	exchange->type = (wbi_mem_type)type;
 	memory->exchanges[memory->exchange_count++] = exchange;
 	return 0;
+}
+
+/* In RabbitMQ's words, since others look in them for the present value. */
+static uint16_t topology_fail_alternate(const wbi_mem_exchange *found,
+					const wb_declaration *what,
+					wb_error *err)
+{
+	wb_str received = topology_alternate(what);
+
+	WBI_FAIL_FOREIGN(err, WB_EMISMATCH, 406,
+			 "PRECONDITION_FAILED - inequivalent arg "
+			 "'alternate-exchange' for exchange '%s' in vhost '/': "
+			 "received '%.*s' but current is '%s'",
+			 found->name, (int)received.len,
+			 received.ptr ? received.ptr : "", found->alternate);
+	return 406;
 }
 
 static uint16_t topology_declare_exchange(wb_memory *memory,
@@ -124,26 +160,33 @@ static uint16_t topology_declare_exchange(wb_memory *memory,
 				     "unknown type; direct, fanout and topic "
 				     "are there");
 	if (!found)
-		return topology_add_exchange(memory, what->name, type, err);
+		return topology_add_exchange(memory, what, type, err);
 	if ((size_t)found->type != type)
 		return topology_fail(err, 406, WB_EMISMATCH, "exchange",
 				     what->name, "exists with another type");
+	if (!wb_str_eq(wb_str_from(found->alternate), topology_alternate(what)))
+		return topology_fail_alternate(found, what, err);
 	found->hidden_until_us = 0;
 	return 0;
+}
+
+static int topology_compare(wb_str a, wb_str b)
+{
+	size_t len = a.len < b.len ? a.len : b.len;
+	int order = len ? memcmp(a.ptr, b.ptr, len) : 0;
+
+	return order ? order : (a.len > b.len) - (a.len < b.len);
 }
 
 static int topology_compare_arguments(const void *a, const void *b)
 {
 	const wb_argument *x = a, *y = b;
-	size_t len = x->name.len < y->name.len ? x->name.len : y->name.len;
-	int order = len ? memcmp(x->name.ptr, y->name.ptr, len) : 0;
 
-	if (order != 0)
-		return order;
-	return (x->name.len > y->name.len) - (x->name.len < y->name.len);
+	return topology_compare(x->name, y->name);
 }
 
-/* All arguments as one text that is equal exactly when they are. */
+/* All arguments as one text that is equal exactly when they are: a line for
+ * each, by name, with the value as RabbitMQ shows it. */
 static char *topology_arguments_text(const wb_declaration *what)
 {
 	size_t count = what->argument_count;
@@ -160,13 +203,18 @@ static char *topology_arguments_text(const wb_declaration *what)
 		memcpy(sorted, what->arguments, count * sizeof(*sorted));
 	qsort(sorted, count, sizeof(*sorted), topology_compare_arguments);
 	for (size_t i = 0; i < count; i++) {
-		fprintf(out, "%.*s=", (int)sorted[i].name.len,
-			sorted[i].name.ptr);
-		if (sorted[i].is_number || sorted[i].is_bool)
-			fprintf(out, "%" PRId64 ";", sorted[i].number);
+		const wb_argument *a = &sorted[i];
+
+		fprintf(out, "%.*s=the value '", (int)a->name.len, a->name.ptr);
+		if (a->is_bool)
+			fprintf(out, "%s' of type 'bool'\n",
+				a->number ? "true" : "false");
+		else if (a->is_number)
+			fprintf(out, "%" PRId64 "' of type 'long'\n",
+				a->number);
 		else
-			fprintf(out, "'%.*s';", (int)sorted[i].text.len,
-				sorted[i].text.ptr);
+			fprintf(out, "%.*s' of type 'longstr'\n",
+				(int)a->text.len, a->text.ptr);
 	}
 	free(sorted);
 	if (fclose(out) != 0) {
@@ -176,13 +224,56 @@ static char *topology_arguments_text(const wb_declaration *what)
 	return text;
 }
 
-static const wb_argument *topology_argument(const wb_declaration *what,
-					    const char *name)
+/* One line of it; empty at the end. */
+static wb_str topology_line(const char *text)
 {
-	for (size_t i = 0; i < what->argument_count; i++)
-		if (wb_str_eq(what->arguments[i].name, wb_str_from(name)))
-			return &what->arguments[i];
-	return NULL;
+	return wb_str_n(text, strcspn(text, "\n"));
+}
+
+static wb_str topology_line_name(wb_str line)
+{
+	const char *sign = line.len ? memchr(line.ptr, '=', line.len) : NULL;
+
+	return sign ? wb_str_n(line.ptr, (size_t)(sign - line.ptr)) : line;
+}
+
+static wb_str topology_line_value(wb_str line)
+{
+	size_t at = topology_line_name(line).len + 1;
+
+	return line.len > at ? wb_str_n(line.ptr + at, line.len - at)
+			     : wb_str_from("none");
+}
+
+/* The first argument that differs, in RabbitMQ's words. */
+static void topology_fail_arguments(const wbi_mem_queue *found,
+				    const char *received, wb_error *err)
+{
+	const char *current = found->arguments;
+	wb_str a = topology_line(current), b = topology_line(received), name;
+	int order;
+
+	while (wb_str_eq(a, b)) {
+		current += a.len + 1;
+		received += b.len + 1;
+		a = topology_line(current);
+		b = topology_line(received);
+	}
+	/* Both by name: of two names the lesser is missing in the other. */
+	order = topology_compare(topology_line_name(a), topology_line_name(b));
+	if (order != 0 && (a.len == 0 || (b.len > 0 && order > 0)))
+		a = WB_STR_NULL;
+	else if (order != 0)
+		b = WB_STR_NULL;
+	name = topology_line_name(a.len > 0 ? a : b);
+	a = topology_line_value(a);
+	b = topology_line_value(b);
+	WBI_FAIL_FOREIGN(err, WB_EMISMATCH, 406,
+			 "PRECONDITION_FAILED - inequivalent arg '%.*s' for "
+			 "queue '%s' in vhost '/': received %.*s but current "
+			 "is %.*s",
+			 (int)name.len, name.ptr, found->name, (int)b.len,
+			 b.ptr, (int)a.len, a.ptr);
 }
 
 /* `arguments` becomes the queue's. */
@@ -249,10 +340,7 @@ static uint16_t topology_declare_queue(wb_memory *memory,
 					     err);
 	same = !strcmp(found->arguments, arguments);
 	if (!same)
-		WBI_FAIL_FOREIGN(err, WB_EMISMATCH, 406,
-				 "queue '%s' exists with the arguments {%s}, "
-				 "declared were {%s}",
-				 found->name, found->arguments, arguments);
+		topology_fail_arguments(found, arguments, err);
 	free(arguments);
 	return same ? 0 : 406;
 }

@@ -24,6 +24,38 @@ static void an_exchange_is_created_checked_and_held_to_its_type(void **state)
 	assert_int_equal(stage_declare(s, &what), 0);
 }
 
+/* By this a queue is known to belong to one store: inbox/ingest_topology.c. */
+static void an_exchange_is_held_to_its_alternate_exchange(void **state)
+{
+	stage *s = *state;
+	wb_argument argument = {.name = S("alternate-exchange"),
+				.text = S("0192aaaa-1111")};
+	char name[64];
+	wb_declaration what = {
+		.kind = WB_TOPOLOGY_EXCHANGE,
+		.exchange_type = S("fanout"),
+		.arguments = &argument,
+		.argument_count = 1,
+	};
+
+	snprintf(name, sizeof(name), "%s-owned", s->exchange);
+	what.name = wb_str_from(name);
+	assert_int_equal(stage_declare(s, &what), 0);
+	assert_int_equal(stage_declare(s, &what), 0);
+	argument.text = S("0192bbbb-2222");
+	assert_int_equal(stage_declare(s, &what), 406);
+	assert_non_null(strstr(s->publisher.refusal,
+			       "inequivalent arg 'alternate-exchange'"));
+	assert_non_null(strstr(s->publisher.refusal,
+			       "received '0192bbbb-2222' but current is "
+			       "'0192aaaa-1111'"));
+	what.argument_count = 0;
+	assert_int_equal(stage_declare(s, &what), 406);
+	what.check_only = true;
+	assert_int_equal(stage_declare(s, &what), 0);
+	assert_true(s->fixture->delete_exchange(s->fixture->ctx, name));
+}
+
 static void a_queue_is_created_checked_and_held_to_its_arguments(void **state)
 {
 	stage *s = *state;
@@ -43,6 +75,11 @@ static void a_queue_is_created_checked_and_held_to_its_arguments(void **state)
 	what.arguments = arguments;
 	what.argument_count = 1;
 	assert_int_equal(stage_declare(s, &what), 406);
+	assert_non_null(strstr(s->publisher.refusal,
+			       "inequivalent arg 'x-max-length' for queue"));
+	assert_non_null(strstr(s->publisher.refusal,
+			       "received the value '3' of type 'long' but "
+			       "current is none"));
 	what.check_only = true;
 	assert_int_equal(stage_declare(s, &what), 0);
 	snprintf(name, sizeof(name), "%s-second", s->queue);
@@ -145,6 +182,7 @@ static void a_refused_declaration_disturbs_no_publish(void **state)
 
 const conformance_case conformance_declaring[] = {
 	CASE(an_exchange_is_created_checked_and_held_to_its_type),
+	CASE(an_exchange_is_held_to_its_alternate_exchange),
 	CASE(a_queue_is_created_checked_and_held_to_its_arguments),
 	CASE(a_binding_needs_both_its_ends),
 	CASE(a_binding_cannot_be_checked),

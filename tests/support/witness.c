@@ -8,6 +8,9 @@ static void witness_note(witness *w, const wb_broker_event *from)
 {
 	witness_event *to;
 
+	if (from->kind == WB_BROKER_DECLARE_FAILED)
+		snprintf(w->refusal, sizeof(w->refusal), "%.*s",
+			 (int)from->text.len, from->text.ptr);
 	if (w->count++ >= WITNESS_MAX)
 		return;
 	to = &w->events[w->count - 1];

@@ -22,6 +22,7 @@ typedef struct witness {
 	wb_broker *broker;
 	witness_event events[WITNESS_MAX];
 	size_t count; /* what is beyond WITNESS_MAX is only counted */
+	char refusal[256]; /* the broker's words at the last DECLARE_FAILED */
 } witness;
 
 /* Step once, then take all there is. */
