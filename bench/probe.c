@@ -33,6 +33,11 @@ static uint64_t probe_position(const wb_message *m)
 	return 0;
 }
 
+static const char *probe_vhost(void *self)
+{
+	return wb_broker_vhost(probe_inner(self));
+}
+
 static wb_code probe_connect(void *self, wb_error *err)
 {
 	return wb_broker_connect(probe_inner(self), err);
@@ -127,7 +132,7 @@ wb_broker *bench_probe(wb_broker *inner, uint64_t *confirmed_ns,
 		       uint64_t count)
 {
 	static const wb_broker_ops ops = {
-		"probe",       probe_connect, probe_fd,	    probe_deadline_us,
+		"probe",       probe_vhost,   probe_connect, probe_fd,	    probe_deadline_us,
 		probe_step,    probe_next,    probe_publish, probe_flush,
 		probe_reopen,  probe_declare, probe_consume, probe_ack,
 		probe_reject,  probe_close,   probe_free};

@@ -391,6 +391,15 @@ static wb_code amqp_not_running(wb_error *err)
 	return WBI_FAIL(err, WB_ESTATE, "not connected to the broker");
 }
 
+/* One list of hosts is one broker: the first one's is every one's. */
+static const char *amqp_vhost(void *self)
+{
+	const amqp_adapter *a = self;
+	const char *vhost = a->config.hosts[0].vhost;
+
+	return vhost ? vhost : "/";
+}
+
 static wb_code amqp_publish(void *self, const wb_message *message,
 			    uint64_t token, wb_error *err)
 {
@@ -519,10 +528,12 @@ static amqp_adapter *amqp_make(const wbi_amqp_config *config,
 			       wbi_transport transport)
 {
 	static const wb_broker_ops ops = {
-		"rabbitmq",  amqp_connect, amqp_fd,      amqp_deadline_us,
-		amqp_step,   amqp_next,    amqp_publish, amqp_flush,
-		amqp_reopen, amqp_declare, amqp_consume, amqp_ack,
-		amqp_reject, amqp_close,   amqp_free};
+		"rabbitmq",  amqp_vhost,   amqp_connect,
+		amqp_fd,     amqp_deadline_us, amqp_step,
+		amqp_next,   amqp_publish, amqp_flush,
+		amqp_reopen, amqp_declare, amqp_consume,
+		amqp_ack,    amqp_reject,  amqp_close,
+		amqp_free};
 	amqp_adapter *a = calloc(1, sizeof(*a));
 
 	if (!a)

@@ -146,6 +146,12 @@ static int64_t connection_deadline_us(void *self)
 
 /* ---- connecting, stepping, telling ------------------------------------- */
 
+static const char *connection_vhost(void *self)
+{
+	(void)self;
+	return "/";
+}
+
 static wb_code connection_connect(void *self, wb_error *err)
 {
 	wbi_mem_link *link = self;
@@ -489,6 +495,7 @@ static void connection_free(void *self)
 
 static const wb_broker_ops connection_ops = {
 	.name = "memory",
+	.vhost = connection_vhost,
 	.connect = connection_connect,
 	.fd = connection_fd,
 	.deadline_us = connection_deadline_us,

@@ -10,14 +10,11 @@
  * call waits for the peer, for a name server or for a lock. An adapter sleeps
  * on nothing, so the same code runs under a simulator.
  *
- * Life of a connection:
- *
  *   DOWN --connect()--> CONNECTING --UP event--> UP --DOWN event--> DOWN
  *
  * `connect` may be called again after each DOWN; when and how often is the
  * owner's business (back off!). While UP, a broken request may close only the
- * publishing channel: CHANNEL_CLOSED, after which `reopen` must be called and
- * CHANNEL_OPEN waited for before the next publish.
+ * publishing channel: CHANNEL_CLOSED; `reopen`, then wait for CHANNEL_OPEN.
  *
  * An adapter object belongs to one thread at a time.
  */
@@ -130,6 +127,9 @@ typedef struct wb_declaration {
 typedef struct wb_broker_ops {
 	const char *name; /* "rabbitmq", "memory" */
 
+	/* The virtual host that it connects to; borrowed, never changes. */
+	const char *(*vhost)(void *self);
+
 	/* Begin to connect; the answer is UP or DOWN through `next`. Never
 	 * blocks. WB_ESTATE unless down. */
 	wb_code (*connect)(void *self, wb_error *err);
@@ -141,12 +141,12 @@ typedef struct wb_broker_ops {
 	 */
 	int (*fd)(void *self);
 
-	/* When `step` must be called even if `fd` stays quiet, in the clock's
-	 * monotonic microseconds; INT64_MAX: not before fd is readable. */
+	/* When `step` must be called though `fd` stays quiet, in monotonic
+	 * microseconds; INT64_MAX: not before fd is readable. */
 	int64_t (*deadline_us)(void *self);
 
-	/* Do what can be done without blocking: read, write, time out. Bounded
-	 * work per call. Failures of the connection are events, not errors. */
+	/* Do what can be done without blocking: read, write, time out; bounded
+	 * work. Failures of the connection are events, not errors. */
 	void (*step)(void *self);
 
 	/* Take the next thing that happened; false (and kind NONE) when there
@@ -171,7 +171,7 @@ typedef struct wb_broker_ops {
 	/* Write out what publish has gathered, as far as the socket takes it. */
 	void (*flush)(void *self);
 
-	/* After CHANNEL_CLOSED: open the publishing channel again. */
+	/* After CHANNEL_CLOSED. */
 	wb_code (*reopen)(void *self, wb_error *err);
 
 	/*
@@ -183,11 +183,9 @@ typedef struct wb_broker_ops {
 	wb_code (*declare)(void *self, const wb_declaration *declaration,
 			   uint64_t token, wb_error *err);
 
-	/*
-	 * Start a consumer with at most `prefetch` (1..65535) unacked
+	/* Start a consumer with at most `prefetch` (1..65535) unacked
 	 * deliveries. One per broker object. Answer: CONSUMING, or CANCELLED
-	 * with the reason.
-	 */
+	 * with the reason. */
 	wb_code (*consume)(void *self, wb_str queue, uint16_t prefetch,
 			   uint64_t token, wb_error *err);
 
@@ -198,19 +196,16 @@ typedef struct wb_broker_ops {
 	wb_code (*reject)(void *self, uint64_t delivery, bool requeue,
 			  wb_error *err);
 
-	/*
-	 * Close in good order: DOWN follows, at the latest after the adapter's
-	 * close timeout (default 1 s). Any state.
-	 */
+	/* Close in good order: DOWN follows, at the latest after the adapter's
+	 * close timeout (default 1 s). Any state. */
 	void (*close)(void *self);
 
 	/* Drop everything at once, without goodbye, and free the adapter. */
 	void (*free)(void *self);
 } wb_broker_ops;
 
-/* An adapter and its object. Adapters return this; callers use the calls
- * below. The struct is open so that an adapter outside the library can be
- * written; `ops` must outlive it. */
+/* An adapter and its object; callers use the calls below. Open, so that an
+ * adapter outside the library can be written; `ops` must outlive it. */
 struct wb_broker {
 	const wb_broker_ops *ops;
 	void *self;
@@ -219,6 +214,11 @@ struct wb_broker {
 static inline wb_code wb_broker_connect(wb_broker *b, wb_error *err)
 {
 	return b->ops->connect(b->self, err);
+}
+
+static inline const char *wb_broker_vhost(wb_broker *b)
+{
+	return b->ops->vhost(b->self);
 }
 
 static inline int wb_broker_fd(wb_broker *b)
@@ -287,7 +287,7 @@ static inline void wb_broker_close(wb_broker *b)
 	b->ops->close(b->self);
 }
 
-/* Frees the adapter, `b` itself included. NULL is allowed. */
+/* `b` itself included; NULL is allowed. */
 static inline void wb_broker_free(wb_broker *b)
 {
 	if (b)

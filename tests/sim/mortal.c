@@ -27,6 +27,13 @@ static wb_broker *mortal_alive(sim_mortal *m)
 	return m->inner;
 }
 
+static const char *mortal_vhost(void *self)
+{
+	const sim_mortal *m = self;
+
+	return m->inner ? wb_broker_vhost(m->inner) : "";
+}
+
 static wb_code mortal_connect(void *self, wb_error *err)
 {
 	wb_broker *b = mortal_alive(self);
@@ -147,6 +154,7 @@ static void mortal_free(void *self)
 
 static const wb_broker_ops mortal_ops = {
 	.name = "mortal",
+	.vhost = mortal_vhost,
 	.connect = mortal_connect,
 	.fd = mortal_fd,
 	.deadline_us = mortal_deadline_us,
