@@ -15,11 +15,8 @@
  */
 #include "outbox/relay_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
@@ -145,10 +142,9 @@ static wb_code relay_alloc(wb_relay *relay, wb_error *err)
 	if (!relay->exchanges || !relay->actions)
 		return WBI_FAIL(err, WB_ENOMEM, "no memory for a relay");
 	/* From the start: wb_relay_stop() reads it in another thread. */
-	relay->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (relay->stop_fd < 0)
-		return wbi_fail_errno(err, errno, __func__,
-				      "a descriptor for the relay");
+	code = wbi_loop_hang_bell(&relay->loop, err);
+	if (code != WB_OK)
+		return code;
 	for (size_t i = 0; i < WBI_COUNT(relay->lanes); i++) {
 		relay->lanes[i].id = (relay_lane_id)i;
 		code = wbi_window_new(relay->options.window, 0,
@@ -198,9 +194,8 @@ wb_code wb_relay_open(wb_store *store, wb_broker *broker,
 	relay->random->fill(relay->random->ctx, &relay->hash_seed,
 			    sizeof(relay->hash_seed));
 	relay->owner_fd = -1;
-	relay->epoll_fd = relay->inotify_fd = -1;
-	relay->timer_fd = relay->stop_fd = -1;
-	relay->reopen_at_us = relay->timer_us = INT64_MAX;
+	wbi_loop_init(&relay->loop);
+	relay->reopen_at_us = INT64_MAX;
 	relay->look_at_us[0] = relay->look_at_us[1] = INT64_MAX;
 	relay->connect_backoff = (wbi_backoff){relay->options.backoff_min_ms,
 					       relay->options.backoff_max_ms,
@@ -218,21 +213,12 @@ wb_code wb_relay_open(wb_store *store, wb_broker *broker,
 	return WB_OK;
 }
 
-static void relay_close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 void wb_relay_close(wb_relay *relay)
 {
 	if (!relay)
 		return;
 	wbi_relay_disown(relay);
-	relay_close_fd(relay->inotify_fd);
-	relay_close_fd(relay->timer_fd);
-	relay_close_fd(relay->stop_fd);
-	relay_close_fd(relay->epoll_fd);
+	wbi_loop_fini(&relay->loop);
 	for (size_t i = 0; i < WBI_COUNT(relay->lanes); i++)
 		wbi_window_free(relay->lanes[i].window);
 	wb_routes_free(relay->own_routes);
@@ -533,13 +519,8 @@ static wb_code relay_stopping(wb_relay *relay, wb_error *err)
 
 void wb_relay_stop(wb_relay *relay)
 {
-	int interrupted = errno; /* by the signal whose handler calls */
-	uint64_t one = 1;
-
 	atomic_fetch_add(&relay->stop_asked, 1);
-	if (write(relay->stop_fd, &one, sizeof(one)) < 0)
-		errno = 0; /* the counter is full: it is readable anyway */
-	errno = interrupted;
+	wbi_loop_ring(&relay->loop);
 }
 
 /* ---- the step ------------------------------------------------------------ */

@@ -16,6 +16,7 @@
 #include <waybill/relay.h>
 
 #include "lib/base/backoff.h"
+#include "lib/base/loop.h"
 #include "lib/event/envelope.h"
 #include "lib/event/record.h"
 #include "lib/journal/journal.h"
@@ -192,10 +193,8 @@ struct wb_relay {
 	uint32_t batch_left; /* bytes that may still go in this step */
 
 	/* the loop: see relay_loop.c */
-	int epoll_fd, inotify_fd, timer_fd, stop_fd;
+	wbi_loop loop;
 	int store_watch;
-	bool gathering; /* the broker's descriptor rests: see loop_gather */
-	int64_t timer_us;   /* what the timer is set to; INT64_MAX: not */
 	int64_t poll_at_us; /* look at the store then, hint or no hint */
 };
 
