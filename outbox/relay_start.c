@@ -2,77 +2,44 @@
 /*
  * Becoming the store's relay: the lock, then what the last one left behind.
  *
- * One relay per store is active, by flock(2) on DIR/relay/owner: the kernel
- * drops it with the process, however that ends, and a process that is merely
- * stopped keeps it, so there is no moment with two. Everything that a relay
- * knows is loaded only after the lock is held.
+ * One relay per store is active, by a lock on DIR/relay/owner
+ * (lib/base/owner.h). Everything that a relay knows is loaded only after the
+ * lock is held.
  */
 #include "outbox/relay_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/base/owner.h"
 #include "outbox/parked.h"
 
 /* ---- the lock ------------------------------------------------------------- */
 
-static long long start_read_pid(int fd)
+static wb_code start_lock(wb_relay *relay, wb_error *err)
 {
-	char text[32];
-	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+	char path[PATH_MAX];
+	int64_t pid;
+	wb_code code;
 
-	if (len <= 0)
-		return 0;
-	text[len] = '\0';
-	return strtoll(text, NULL, 10);
-}
-
-static wb_code start_wait(wb_relay *relay, int fd)
-{
+	wbi_store_relay_path(relay->store, "owner", path, sizeof(path));
+	code = wbi_owner_take(path, &relay->owner_fd, &pid, err);
+	relay->pid = (int64_t)getpid();
+	if (code != WB_EBUSY)
+		return code;
 	relay->own_at_us = relay->now_us + (int64_t)RELAY_OWN_RETRY_MS * 1000;
 	if (!relay->told_waiting)
 		wbi_log(relay->log, WB_LOG_INFO,
-			"relay: process %lld relays %s already: waiting for "
-			"it to end",
-			start_read_pid(fd), wb_store_dir(relay->store));
+			"relay: process %" PRId64 " relays %s already: waiting "
+			"for it to end",
+			pid, wb_store_dir(relay->store));
 	relay->told_waiting = true;
-	close(fd);
 	return WB_EBUSY;
-}
-
-static wb_code start_lock(wb_relay *relay, wb_error *err)
-{
-	char path[PATH_MAX], text[32];
-	int fd, len;
-
-	wbi_store_relay_path(relay->store, "owner", path, sizeof(path));
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return wbi_fail_errno(err, errno, __func__, "%s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		if (errno == EWOULDBLOCK)
-			return start_wait(relay, fd);
-		(void)wbi_fail_errno(err, errno, __func__, "%s", path);
-		close(fd);
-		return WB_EIO;
-	}
-	relay->pid = (int64_t)getpid();
-	len = snprintf(text, sizeof(text), "%" PRId64 "\n", relay->pid);
-	/* Only for people; the lock is what counts. */
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
-		wbi_log(relay->log, WB_LOG_WARN, "relay: cannot write %s",
-			path);
-	relay->owner_fd = fd;
-	return WB_OK;
 }
 
 /* ---- the cursor ------------------------------------------------------------ */
