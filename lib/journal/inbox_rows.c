@@ -138,7 +138,7 @@ wb_code wbi_consumer_del(MDB_txn *txn, wbi_table consumers, char journal,
 
 /* The row the cursor stands on, as far as it concerns the floor. */
 static wb_code consumer_lower(wb_str key, wb_str row, const char *origin,
-			      uint64_t *floor, wb_error *err)
+			      wbi_consumer_slowest *slowest, wb_error *err)
 {
 	wbi_consumer c;
 	wb_str name;
@@ -153,35 +153,59 @@ static wb_code consumer_lower(wb_str key, wb_str row, const char *origin,
 				"the journal is %s: the store was restored or "
 				"replaced; rebuild or remove that consumer",
 				(int)name.len, name.ptr, c.origin, origin);
-	if (c.position < *floor)
-		*floor = c.position;
+	if (slowest->count++ > 0 && c.position >= slowest->position)
+		return WB_OK;
+	slowest->position = c.position;
+	memcpy(slowest->name, name.ptr, name.len);
+	slowest->name[name.len] = '\0';
 	return WB_OK;
 }
 
-wb_code wbi_consumer_floor(MDB_txn *txn, wbi_table consumers, char journal,
-			   const char *origin, uint64_t *ret, wb_error *err)
+wb_code wbi_consumer_find_slowest(MDB_txn *txn, wbi_table consumers,
+				  char journal, const char *origin,
+				  wbi_consumer_slowest *ret, wb_error *err)
 {
+	wbi_consumer_slowest slowest = {.count = 0};
 	wb_str key = wb_str_n(&journal, 1), row;
-	uint64_t floor = UINT64_MAX;
 	wbi_move move = WBI_SEEK;
-	wbi_cursor *cursor;
-	wb_code code = wbi_cursor_open(txn, consumers, &cursor, err);
+	wbi_cursor *cursor = NULL;
+	uint64_t bytes, rows;
+	wb_code code = wbi_table_size(txn, consumers, &bytes, &rows, err);
 
+	/* Each append asks, and most services have none. */
+	if (code == WB_OK && rows == 0) {
+		*ret = slowest;
+		return WB_OK;
+	}
+	if (code == WB_OK)
+		code = wbi_cursor_open(txn, consumers, &cursor, err);
 	if (code != WB_OK)
 		return code;
 	for (;; move = WBI_NEXT) {
 		code = wbi_cursor_move(cursor, move, &key, &row, err);
 		if (code != WB_OK || key.len == 0 || key.ptr[0] != journal)
 			break;
-		code = consumer_lower(key, row, origin, &floor, err);
+		code = consumer_lower(key, row, origin, &slowest, err);
 		if (code != WB_OK)
 			break;
 	}
 	wbi_cursor_close(cursor);
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
-	*ret = floor;
+	*ret = slowest;
 	return WB_OK;
+}
+
+wb_code wbi_consumer_floor(MDB_txn *txn, wbi_table consumers, char journal,
+			   const char *origin, uint64_t *ret, wb_error *err)
+{
+	wbi_consumer_slowest slowest;
+	wb_code code = wbi_consumer_find_slowest(txn, consumers, journal,
+						 origin, &slowest, err);
+
+	if (code == WB_OK)
+		*ret = slowest.count > 0 ? slowest.position : UINT64_MAX;
+	return code;
 }
 
 /* ---- dead --------------------------------------------------------------- */

@@ -62,6 +62,16 @@ wb_code wbi_consumer_decode(wb_str row_key, wb_str row, char *ret_journal,
 wb_code wbi_consumer_floor(MDB_txn *txn, wbi_table consumers, char journal,
 			   const char *origin, uint64_t *ret, wb_error *err);
 
+/* Who that is; count 0: there is no consumer. */
+typedef struct wbi_consumer_slowest {
+	uint64_t count, position;
+	char name[WBI_CONSUMER_NAME_MAX + 1];
+} wbi_consumer_slowest;
+
+wb_code wbi_consumer_find_slowest(MDB_txn *txn, wbi_table consumers,
+				  char journal, const char *origin,
+				  wbi_consumer_slowest *ret, wb_error *err);
+
 /* ---- seen: (source, id) → position --------------------------------------- */
 
 /*

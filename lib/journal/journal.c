@@ -147,7 +147,9 @@ static wb_code journal_write(const wbi_journal *journal, wbi_cursor *cursor,
 		uint8_t *bytes;
 		size_t size;
 
-		journal_fill(&e, &stamp, source, id);
+		if (journal->kind == WBI_OUTBOX)
+			journal_fill(&e, &stamp, source, id);
+		WB_ASSERT(e.id.len > 0 && e.source.len > 0);
 		size = wbi_record_size(&e);
 		code = wbi_cursor_append(cursor, head + 1 + i, size, &bytes,
 					 err);
@@ -185,7 +187,7 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 	bool pruned;
 	wb_code code;
 
-	WB_ASSERT(count > 0 && source.len > 0);
+	WB_ASSERT(count > 0 && (journal->kind == WBI_INBOX || source.len > 0));
 	code = wbi_retention_refresh(journal, err);
 	if (code == WB_OK)
 		code = wbi_cursor_open(txn, journal->table, &cursor, err);
@@ -193,8 +195,8 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 		code = journal_head(cursor, count, &head, err);
 	if (code == WB_OK)
 		code = wbi_retention_admit(
-			journal, txn, head,
-			journal_measure(events, count, source), &pruned, err);
+			journal, txn, journal_measure(events, count, source),
+			&pruned, err);
 	if (code == WB_OK && pruned) {
 		wbi_cursor_close(cursor);
 		cursor = NULL;

@@ -32,10 +32,11 @@ wb_code wbi_journal_range(const wbi_journal *journal, MDB_txn *txn,
 			  wb_error *err);
 
 /*
- * Append `count` checked events behind the head, filling in id, source
- * (`source` if empty) and time where they are missing. Prunes at most two
- * records per event whose retention has passed. WB_EQUOTA before anything is
- * written.
+ * Append `count` checked events behind the head. Of the outbox, filling in id,
+ * source (`source` if empty) and time where they are missing; events of the
+ * inbox are others' and kept as they came: id and source they must have, a time
+ * they may lack. Prunes at most two records per event whose retention has
+ * passed. WB_EQUOTA before anything is written.
  */
 wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 			   const wb_event *events, size_t count, wb_str source,
@@ -66,7 +67,7 @@ void wbi_reader_close(wbi_reader *reader);
 
 /* Room left under the marks, for append and for `stat`. */
 typedef struct wbi_quota {
-	uint64_t used_bytes; /* journals + parked events */
+	uint64_t used_bytes; /* journals, parked events, work, dead letters */
 	uint64_t soft_bytes, hard_bytes;
 } wbi_quota;
 

@@ -1,29 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Quota and retention. Both need to know what the relay has committed; that is
- * read when the relay's environment has a new commit and remembered in the
- * store's memo, so most appends pay one look at a number in the map.
+ * Retention. It needs to know what the relay has committed; that is read when
+ * the relay's environment has a new commit and remembered in the store's memo,
+ * so most appends pay one look at a number in the map. Where the consumers are
+ * is read from their rows, few and in the same environment.
  *
  * Pruning takes the oldest records, two per appended event at most, so no
- * append stalls: only of the outbox, only up to the relay's floor, never the
- * record at the relay's cursor (by its id the relay knows that the journal is
- * still the same) and never the last one. Inside the caller's transaction: a
- * crash undoes it with the append.
+ * append stalls. Of the outbox, only up to the relay's floor and what each
+ * projection has read, never the record at the relay's cursor (by its id the
+ * relay knows that the journal is still the same). Of the inbox, only what all
+ * consumers have passed, and nothing while there are none. Never the last one.
+ * Inside the caller's transaction: a crash undoes it with the append.
  */
 #include "lib/journal/retention.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
-#include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/event/record.h"
+#include "lib/journal/inbox_rows.h"
 
-enum {
-	PRUNE_PER_EVENT = 2,
-	PRUNE_AT_HARD = 256 /* as if for so many events */
-};
+enum { PRUNE_PER_EVENT = 2 };
 
 /* What may be pruned by what the relay says: 0 for nothing. */
 static uint64_t retention_floor(const wbi_journal *journal,
@@ -36,8 +32,8 @@ static uint64_t retention_floor(const wbi_journal *journal,
 						: cursor->position - 1;
 }
 
-static wb_code retention_read(const wbi_journal *journal, uint64_t *ret_floor,
-			      uint64_t *ret_parked, wb_error *err)
+wb_code wbi_retention_read(const wbi_journal *journal, uint64_t *ret_floor,
+			   uint64_t *ret_parked, wb_error *err)
 {
 	wb_store *store = journal->store;
 	wbi_journal outbox = wbi_journal_of(store, WBI_OUTBOX);
@@ -76,116 +72,11 @@ wb_code wbi_retention_refresh(const wbi_journal *journal, wb_error *err)
 
 	if (memo->relay_txn == now && now != 0)
 		return WB_OK;
-	code = retention_read(journal, &memo->floor, &memo->parked_bytes, err);
+	code = wbi_retention_read(journal, &memo->floor, &memo->parked_bytes,
+				  err);
 	if (code == WB_OK)
 		memo->relay_txn = now;
 	return code;
-}
-
-static wb_code retention_quota(const wbi_journal *journal, MDB_txn *txn,
-			       uint64_t parked, wbi_quota *ret, wb_error *err)
-{
-	const wbi_store_tables *tables = wbi_store_get_tables(journal->store);
-	const wbi_store_info *info = wbi_store_get_info(journal->store);
-	uint64_t outbox, inbox, rows;
-	wb_code code;
-
-	code = wbi_table_size(txn, tables->outbox, &outbox, &rows, err);
-	if (code == WB_OK)
-		code = wbi_table_size(txn, tables->inbox, &inbox, &rows, err);
-	if (code != WB_OK)
-		return code;
-	ret->used_bytes = outbox + inbox + parked;
-	ret->hard_bytes = info->quota_bytes;
-	/* In this order there is no overflow; 99 bytes are lost. */
-	ret->soft_bytes = info->quota_bytes / 100 * info->quota_soft_pct;
-	return WB_OK;
-}
-
-wb_code wbi_journal_quota(const wbi_journal *journal, MDB_txn *txn,
-			  wbi_quota *ret, wb_error *err)
-{
-	uint64_t floor, parked;
-	wb_code code = retention_read(journal, &floor, &parked, err);
-
-	if (code != WB_OK)
-		return code;
-	return retention_quota(journal, txn, parked, ret, err);
-}
-
-static wb_code retention_refuse(const wbi_journal *journal,
-				const wbi_quota *quota, uint64_t bytes,
-				uint64_t head, wb_error *err)
-{
-	const wbi_store_memo *memo = wbi_store_get_memo(journal->store);
-	char why[128];
-
-	if (memo->parked_bytes > quota->hard_bytes / 2)
-		snprintf(why, sizeof(why), "%" PRIu64 " of them are parked "
-					   "events: retry or discard them",
-			 memo->parked_bytes);
-	else if (memo->floor == 0)
-		snprintf(why, sizeof(why),
-			 "no relay has settled an event: start one");
-	else
-		snprintf(why, sizeof(why), "the relay has settled up to %" PRIu64
-					   " of %" PRIu64 ": see that it runs",
-			 memo->floor, head);
-	return WBI_FAIL(err, WB_EQUOTA,
-			"store %s: %" PRIu64 " of %" PRIu64 " bytes are used "
-			"and %" PRIu64 " more do not fit; %s, or make the "
-			"quota larger (waybill outbox stat)",
-			wb_store_dir(journal->store), quota->used_bytes,
-			quota->hard_bytes, bytes, why);
-}
-
-static void retention_soft(const wbi_journal *journal, const wbi_quota *quota)
-{
-	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
-	bool over = quota->used_bytes >= quota->soft_bytes;
-
-	if (over == atomic_load_explicit(&memo->over_soft,
-					 memory_order_relaxed))
-		return;
-	atomic_store(&memo->over_soft, over);
-	if (over)
-		wbi_log(wbi_store_log(journal->store), WB_LOG_WARN,
-			"store %s: %" PRIu64 " bytes used, over the soft mark "
-			"of %" PRIu64 "; appends are refused at %" PRIu64,
-			wb_store_dir(journal->store), quota->used_bytes,
-			quota->soft_bytes, quota->hard_bytes);
-}
-
-static bool retention_fits(const wbi_quota *quota, uint64_t bytes)
-{
-	return quota->used_bytes < quota->hard_bytes &&
-	       bytes <= quota->hard_bytes - quota->used_bytes;
-}
-
-wb_code wbi_retention_admit(const wbi_journal *journal, MDB_txn *txn,
-			    uint64_t head, uint64_t bytes, bool *ret_pruned,
-			    wb_error *err)
-{
-	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
-	wbi_quota quota;
-	wb_code code;
-
-	*ret_pruned = false;
-	code = retention_quota(journal, txn, memo->parked_bytes, &quota, err);
-	if (code == WB_OK && !retention_fits(&quota, bytes)) {
-		*ret_pruned = true;
-		code = wbi_retention_prune(journal, txn, head, PRUNE_AT_HARD,
-					   err);
-		if (code == WB_OK)
-			code = retention_quota(journal, txn,
-					       memo->parked_bytes, &quota, err);
-	}
-	if (code != WB_OK)
-		return code;
-	retention_soft(journal, &quota);
-	if (!retention_fits(&quota, bytes))
-		return retention_refuse(journal, &quota, bytes, head, err);
-	return WB_OK;
 }
 
 /* ---- pruning ------------------------------------------------------------ */
@@ -236,8 +127,12 @@ static wb_code prune_init(prune *p, const wbi_journal *journal, MDB_txn *txn,
 
 	if (code != WB_OK)
 		return code;
-	p->keep_bytes = info->keep_bytes;
 	p->row_bytes = rows > 0 ? bytes / rows : 0;
+	/* What is kept is for those who read the outbox; the inbox's events
+	 * are with the broker's other consumers. */
+	if (journal->kind == WBI_INBOX)
+		return WB_OK;
+	p->keep_bytes = info->keep_bytes;
 	p->keep_age_us = info->keep_age_s < UINT64_MAX / 1000000
 				 ? info->keep_age_s * 1000000
 				 : UINT64_MAX;
@@ -272,32 +167,57 @@ static wb_code prune_run(const prune *p, MDB_txn *txn, uint64_t most,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
+/* The last record that may go; 0: none. */
+static wb_code prune_last(const wbi_journal *journal, MDB_txn *txn,
+			  uint64_t head, uint64_t *ret, wb_error *err)
+{
+	const wbi_store_tables *tables = wbi_store_get_tables(journal->store);
+	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
+	bool outbox = journal->kind == WBI_OUTBOX;
+	uint64_t last = outbox ? memo->floor : UINT64_MAX, floor;
+	wb_code code;
+
+	*ret = 0;
+	if (last == 0 || head == 0 ||
+	    (outbox &&
+	     wbi_store_get_info(journal->store)->keep_bytes == UINT64_MAX))
+		return WB_OK;
+	code = wbi_consumer_floor(txn, tables->consumers, outbox ? 'o' : 'i',
+				  journal->origin, &floor, err);
+	if (code != WB_OK)
+		return code;
+	if (floor < last)
+		last = floor;
+	/* A floor past the head belongs to another history. */
+	if (last <= head)
+		*ret = last < head ? last : head - 1;
+	return WB_OK;
+}
+
 wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
 			    uint64_t head, size_t appended, wb_error *err)
 {
 	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
 	wb_error cause = WB_ERROR_INIT;
-	prune p = {.journal = journal, .last = memo->floor};
-	wb_code code;
+	prune p = {.journal = journal};
+	wb_code code = prune_last(journal, txn, head, &p.last, &cause);
 
-	/* The inbox has no relay; its readers will bring their own floor. */
-	if (journal->kind != WBI_OUTBOX || memo->floor == 0 ||
-	    wbi_store_get_info(journal->store)->keep_bytes == UINT64_MAX)
+	if (code == WB_OK && p.last == 0)
 		return WB_OK;
-	/* A floor past the head belongs to another history. */
-	if (memo->floor > head)
-		return WB_OK;
-	code = prune_init(&p, journal, txn, err);
-	if (code != WB_OK)
-		return code;
-	code = prune_run(&p, txn, PRUNE_PER_EVENT * (uint64_t)appended, &cause);
-	if (code != WB_ECORRUPT && code != WB_EVERSION) {
+	if (code == WB_OK)
+		code = prune_init(&p, journal, txn, &cause);
+	if (code == WB_OK)
+		code = prune_run(&p, txn, PRUNE_PER_EVENT * (uint64_t)appended,
+				 &cause);
+	if (code != WB_ECORRUPT && code != WB_EVERSION &&
+	    code != WB_EMISMATCH) {
 		if (code != WB_OK && err && err->code == WB_OK)
 			*err = cause;
 		return code;
 	}
-	/* An old record that cannot be read stays for fsck to find; that is no
-	 * reason to refuse new ones. */
+	/* A row that cannot be read stays for fsck to find, a consumer of
+	 * another history for the operator; that is no reason to refuse new
+	 * events. */
 	if (!atomic_exchange(&memo->prune_stuck, true))
 		wbi_log(wbi_store_log(journal->store), WB_LOG_ERROR,
 			"store %s: nothing is pruned any more: %s; run waybill "
