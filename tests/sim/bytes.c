@@ -14,7 +14,7 @@
 
 #include "broker-adapters/amqp/adapter.h"
 #include "tests/sim/operator.h"
-#include "tests/sim/scratch.h"
+#include "tests/kit/scratch.h"
 #include "tests/support/amqp_pipe.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
@@ -220,7 +220,7 @@ static bool bytes_init(bytes_world *w, const char *base,
 	seeded_random_init(&w->random, 1);
 	w->checker = checker_new();
 	w->peer = amqp_peer_new(&options);
-	if (!w->checker || !sim_scratch_make(base, w->dir))
+	if (!w->checker || !kit_scratch_make(base, w->dir))
 		return bytes_fail(w, "no directory");
 	if (wb_routes_new(&route, 1, &w->routes, &w->err) != WB_OK)
 		return bytes_fail(w, "routes");
@@ -238,7 +238,7 @@ static void bytes_fini(bytes_world *w)
 	wb_store_close(w->store);
 	wb_routes_free(w->routes);
 	checker_free(w->checker);
-	sim_scratch_remove(w->dir);
+	kit_scratch_remove(w->dir);
 }
 
 /* ---- what happens -------------------------------------------------------- */

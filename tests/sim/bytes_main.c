@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "tests/sim/bytes.h"
-#include "tests/sim/scratch.h"
+#include "tests/kit/scratch.h"
 
 typedef struct main_arguments {
 	size_t every;  /* byte to be broken at */
@@ -78,7 +78,7 @@ static const char *main_name(bytes_kind kind)
 
 static void main_one(const bytes_trouble *t, bytes_result *r, main_sum *sum)
 {
-	bool good = bytes_run(sim_scratch_base(), t, r);
+	bool good = bytes_run(kit_scratch_base(), t, r);
 
 	if (!good) {
 		sum->bad++;

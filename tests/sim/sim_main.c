@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tests/sim/scratch.h"
+#include "tests/kit/scratch.h"
 #include "tests/sim/world.h"
 
 typedef struct sim_arguments {
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
 	sim_arguments a = {.first = 1,
 			   .count = 100,
 			   .failures = 10,
-			   .dir = sim_scratch_base()};
+			   .dir = kit_scratch_base()};
 	sim_tally sum = {0}, ignored = {0};
 	uint64_t digest, again, bad = 0;
 

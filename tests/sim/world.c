@@ -11,8 +11,8 @@
 
 #include "lib/journal/maintain.h"
 #include "lib/store/store.h"
-#include "tests/sim/commits.h"
-#include "tests/sim/scratch.h"
+#include "tests/kit/commits.h"
+#include "tests/kit/scratch.h"
 
 void sim_fail(sim_world *w, const char *format, ...)
 {
@@ -173,7 +173,7 @@ static void world_choose_broker(sim_world *w)
 
 /* Two thirds of the unlucky ones are deaths, just before or just after the
  * commit was durable; the others find no room. */
-static sim_commit_fate world_unlucky(sim_world *w, sim_relay *relay)
+static kit_commit_fate world_unlucky(sim_world *w, sim_relay *relay)
 {
 	uint64_t luck = seeded_random_below(&w->random, 3);
 	bool dies = luck < 2;
@@ -181,24 +181,24 @@ static sim_commit_fate world_unlucky(sim_world *w, sim_relay *relay)
 	w->tally.commit_failures += !dies;
 	w->tally.commit_deaths += dies;
 	if (dies && relay)
-		sim_mortal_kill(relay->mortal);
+		kit_mortal_kill(relay->mortal);
 	else if (dies)
 		w->dying = true;
 	sim_log(w, "a commit %s", !dies       ? "finds no room"
 				  : luck == 0 ? "was the last call"
 					      : "was durable, and the last");
-	return (sim_commit_fate){.durable = luck == 1, .rc = ENOSPC};
+	return (kit_commit_fate){.durable = luck == 1, .rc = ENOSPC};
 }
 
-static sim_commit_fate world_judge_commit(void *ctx, MDB_env *env)
+static kit_commit_fate world_judge_commit(void *ctx, MDB_env *env)
 {
-	const sim_commit_fate good = {true, 0}, dead = {false, ENOSPC};
+	const kit_commit_fate good = {true, 0}, dead = {false, ENOSPC};
 	sim_world *w = ctx;
 	bool relays = w->stepping && env == wbi_store_relay_env(w->store);
 	bool appends = w->appending && env == wb_store_env(w->store);
-	sim_commit_fate fate = good;
+	kit_commit_fate fate = good;
 
-	if (relays && sim_mortal_is_dead(w->stepping->mortal))
+	if (relays && kit_mortal_is_dead(w->stepping->mortal))
 		return dead; /* it died in this step: it does nothing more */
 	if ((relays || appends) && !w->calm &&
 	    seeded_random_chance(&w->random, w->commit_trouble))
@@ -216,13 +216,13 @@ static void world_open_relay(sim_world *w, sim_relay *r)
 	wb_code code;
 
 	w->stepping = r;
-	code = wb_relay_open(w->store, sim_mortal_broker(r->mortal),
+	code = wb_relay_open(w->store, kit_mortal_broker(r->mortal),
 			     &w->options, &r->relay, &err);
 	w->stepping = NULL;
 	if (code != WB_OK && code != WB_ENOSPC)
 		sim_fail(w, "relay: %s", err.text);
-	w->tally.deaths += sim_mortal_is_dead(r->mortal);
-	if (code != WB_OK || sim_mortal_is_dead(r->mortal))
+	w->tally.deaths += kit_mortal_is_dead(r->mortal);
+	if (code != WB_OK || kit_mortal_is_dead(r->mortal))
 		sim_relay_kill(w, r);
 }
 
@@ -237,7 +237,7 @@ void sim_relay_start(sim_world *w, sim_relay *r)
 		sim_fail(w, "connect: %s", w->err.text);
 		return;
 	}
-	r->mortal = sim_mortal_new(connection, life);
+	r->mortal = kit_mortal_new(connection, life);
 	if (!r->mortal) {
 		wb_broker_free(connection);
 		sim_fail(w, "out of memory");
@@ -259,7 +259,7 @@ void sim_relay_step(sim_world *w, sim_relay *r)
 	w->stepping = NULL;
 	if (code != WB_OK)
 		sim_fail(w, "relay: %s", w->err.text);
-	if (!sim_mortal_is_dead(r->mortal))
+	if (!kit_mortal_is_dead(r->mortal))
 		return;
 	w->tally.deaths++;
 	sim_relay_kill(w, r);
@@ -271,7 +271,7 @@ void sim_relay_kill(sim_world *w, sim_relay *r)
 		return;
 	sim_log(w, "a relay dies");
 	wb_relay_close(r->relay);
-	wb_broker_free(sim_mortal_broker(r->mortal));
+	wb_broker_free(kit_mortal_broker(r->mortal));
 	*r = (sim_relay){NULL, NULL};
 }
 
@@ -350,7 +350,7 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	seeded_random_init(&w->broker_random, seed ^ 0x62726f6b6572u);
 	seeded_random_init(&w->relay_random, seed ^ 0x72656c6179u);
 	w->checker = checker_new();
-	if (!sim_scratch_make(base, w->dir) || !w->checker) {
+	if (!kit_scratch_make(base, w->dir) || !w->checker) {
 		sim_fail(w, "cannot make a directory in %s", base);
 		return false;
 	}
@@ -362,13 +362,13 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	world_choose_relay(w);
 	world_choose_troubles(w);
 	world_choose_broker(w);
-	sim_commits_judge(world_judge_commit, w);
+	kit_commits_judge(world_judge_commit, w);
 	return !w->failed;
 }
 
 void sim_world_fini(sim_world *w)
 {
-	sim_commits_judge(NULL, NULL);
+	kit_commits_judge(NULL, NULL);
 	for (size_t i = 0; i < SIM_RELAYS; i++)
 		sim_relay_kill(w, &w->relays[i]);
 	wb_broker_free(w->admin);
@@ -378,5 +378,5 @@ void sim_world_fini(sim_world *w)
 	for (size_t i = 0; i < SIM_ROUTINGS; i++)
 		wb_routes_free(w->routes[i]);
 	checker_free(w->checker);
-	sim_scratch_remove(w->dir);
+	kit_scratch_remove(w->dir);
 }

@@ -19,7 +19,7 @@
 #include <waybill/outbox.h>
 #include <waybill/relay.h>
 
-#include "tests/sim/mortal.h"
+#include "tests/kit/mortal.h"
 #include "tests/support/checker.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
@@ -39,7 +39,7 @@ enum {
 #define SIM_ERA 1000000000u
 
 typedef struct sim_relay {
-	sim_mortal *mortal; /* owned; NULL: there is none */
+	kit_mortal *mortal; /* owned; NULL: there is none */
 	wb_relay *relay;
 } sim_relay;
 

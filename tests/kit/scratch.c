@@ -2,14 +2,14 @@
 /* See scratch.h. A simulator that is killed leaves its directory behind. */
 #include "config.h" /* first: it asks for nftw */
 
-#include "tests/sim/scratch.h"
+#include "tests/kit/scratch.h"
 
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-const char *sim_scratch_base(void)
+const char *kit_scratch_base(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
@@ -18,7 +18,7 @@ const char *sim_scratch_base(void)
 	return tmp ? tmp : "/tmp";
 }
 
-bool sim_scratch_make(const char *base, char dir[PATH_MAX])
+bool kit_scratch_make(const char *base, char dir[PATH_MAX])
 {
 	snprintf(dir, PATH_MAX, "%s/waybill-sim-XXXXXX", base);
 	if (mkdtemp(dir))
@@ -36,7 +36,7 @@ static int scratch_remove(const char *path, const struct stat *st, int kind,
 	return remove(path);
 }
 
-void sim_scratch_remove(const char *dir)
+void kit_scratch_remove(const char *dir)
 {
 	if (dir[0] != '\0')
 		nftw(dir, scratch_remove, 16, FTW_DEPTH | FTW_PHYS);

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See mortal.h. Every slot counts one call, frees included; a call that finds
  * no life left drops the connection and answers for a dead one. One thread. */
-#include "tests/sim/mortal.h"
+#include "tests/kit/mortal.h"
 
 #include <stdlib.h>
 
-struct sim_mortal {
+struct kit_mortal {
 	wb_broker broker;
 	wb_broker *inner; /* NULL: dead */
 	uint64_t calls;   /* left; UINT64_MAX: no end */
 };
 
-void sim_mortal_kill(sim_mortal *mortal)
+void kit_mortal_kill(kit_mortal *mortal)
 {
 	wb_broker_free(mortal->inner);
 	mortal->inner = NULL;
 }
 
 /* The connection, if this call is still made. */
-static wb_broker *mortal_alive(sim_mortal *m)
+static wb_broker *mortal_alive(kit_mortal *m)
 {
 	if (m->calls == 0)
-		sim_mortal_kill(m);
+		kit_mortal_kill(m);
 	if (m->inner && m->calls != UINT64_MAX)
 		m->calls--;
 	return m->inner;
@@ -29,7 +29,7 @@ static wb_broker *mortal_alive(sim_mortal *m)
 
 static const char *mortal_vhost(void *self)
 {
-	const sim_mortal *m = self;
+	const kit_mortal *m = self;
 
 	return m->inner ? wb_broker_vhost(m->inner) : "";
 }
@@ -49,7 +49,7 @@ static int mortal_fd(void *self)
 
 static int64_t mortal_deadline_us(void *self)
 {
-	const sim_mortal *m = self;
+	const kit_mortal *m = self;
 
 	return m->inner ? wb_broker_deadline_us(m->inner) : INT64_MAX;
 }
@@ -146,7 +146,7 @@ static void mortal_close(void *self)
 
 static void mortal_free(void *self)
 {
-	sim_mortal *m = self;
+	kit_mortal *m = self;
 
 	wb_broker_free(m->inner);
 	free(m);
@@ -171,9 +171,9 @@ static const wb_broker_ops mortal_ops = {
 	.free = mortal_free,
 };
 
-sim_mortal *sim_mortal_new(wb_broker *inner, uint64_t calls)
+kit_mortal *kit_mortal_new(wb_broker *inner, uint64_t calls)
 {
-	sim_mortal *m = calloc(1, sizeof(*m));
+	kit_mortal *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
@@ -184,12 +184,12 @@ sim_mortal *sim_mortal_new(wb_broker *inner, uint64_t calls)
 	return m;
 }
 
-wb_broker *sim_mortal_broker(sim_mortal *mortal)
+wb_broker *kit_mortal_broker(kit_mortal *mortal)
 {
 	return &mortal->broker;
 }
 
-bool sim_mortal_is_dead(const sim_mortal *mortal)
+bool kit_mortal_is_dead(const kit_mortal *mortal)
 {
 	return mortal->inner == NULL;
 }

@@ -5,22 +5,22 @@
  * the middle of whatever its owner was doing, and all later calls do nothing,
  * as nothing that a dead process does reaches anybody.
  */
-#ifndef TESTS_SIM_MORTAL_H
-#define TESTS_SIM_MORTAL_H
+#ifndef TESTS_KIT_MORTAL_H
+#define TESTS_KIT_MORTAL_H
 
 #include <waybill/broker.h>
 
-typedef struct sim_mortal sim_mortal;
+typedef struct kit_mortal kit_mortal;
 
 /* Owns `inner`. `calls` 0: it lives for ever. NULL: out of memory. */
-sim_mortal *sim_mortal_new(wb_broker *inner, uint64_t calls);
+kit_mortal *kit_mortal_new(wb_broker *inner, uint64_t calls);
 
 /* To be given to the owner, freed by wb_broker_free(). */
-wb_broker *sim_mortal_broker(sim_mortal *mortal);
+wb_broker *kit_mortal_broker(kit_mortal *mortal);
 
-bool sim_mortal_is_dead(const sim_mortal *mortal);
+bool kit_mortal_is_dead(const kit_mortal *mortal);
 
 /* It dies now. */
-void sim_mortal_kill(sim_mortal *mortal);
+void kit_mortal_kill(kit_mortal *mortal);
 
 #endif
