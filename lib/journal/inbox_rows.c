@@ -35,7 +35,7 @@ wb_code wbi_consumer_put(MDB_txn *txn, wbi_table consumers, char journal,
 {
 	wbi_row_key key = consumer_key(journal, name);
 	wb_str k = wbi_row_key_str(&key), origin = wb_str_from(row->origin);
-	size_t size = WBI_ROW_EXTRA + 1 + 8 * 8 + wbi_row_str_size(origin) +
+	size_t size = WBI_ROW_EXTRA + 1 + 9 * 8 + wbi_row_str_size(origin) +
 		      wbi_row_str_size(row->error);
 	wbi_row_room room;
 	wbi_row_out out;
@@ -55,6 +55,7 @@ wb_code wbi_consumer_put(MDB_txn *txn, wbi_table consumers, char journal,
 	wbi_row_put_u64(&out, row->dead);
 	wbi_row_put_u64(&out, row->emitted);
 	wbi_row_put_u64(&out, row->waiting);
+	wbi_row_put_u64(&out, row->timers);
 	wbi_row_put_str(&out, row->error);
 	wbi_row_seal(&out, k);
 	code = wbi_put(txn, consumers, k, wbi_row_room_str(&room), err);
@@ -83,6 +84,7 @@ static wb_code consumer_read(wb_str row_key, wb_str row, wbi_consumer *ret,
 	c.dead = wbi_row_get_u64(&in);
 	c.emitted = wbi_row_get_u64(&in);
 	c.waiting = wbi_row_get_u64(&in);
+	c.timers = wbi_row_get_u64(&in);
 	c.error = wbi_row_get_str(&in);
 	code = wbi_row_done(&in, err);
 	if (code != WB_OK)

@@ -164,7 +164,7 @@ wb_code wbi_work_decode(wb_str row_key, wb_str row, wbi_work *ret,
 /* ---- due: by consumer, time, then lane, key and position of its row ------- */
 
 /* By consumer first, so that the rows of one that is stopped or gone are in
- * nobody's way. `due_us` is not negative. Where to seek for the first row of a
+ * nobody's way. Where to seek for the first row of a
  * consumer that is due at or after `due_us`: */
 wbi_row_key wbi_due_from(wb_str consumer, int64_t due_us);
 

@@ -5,8 +5,8 @@
  * the last commit left. Any thread, inside the caller's transaction.
  *
  * A key of `work` is a length and the consumer, the lane, a length and the
- * ordering key, the position in big-endian order. One of `due` is the time,
- * ordered likewise with its sign bit turned, then that.
+ * ordering key, the position in big-endian order. In one of `due` the time
+ * stands behind the consumer, ordered likewise with its sign bit turned.
  */
 #include "lib/journal/inbox_rows.h"
 
@@ -180,12 +180,24 @@ wb_code wbi_work_del(MDB_txn *txn, wbi_table work, const wbi_work_id *id,
 
 /* ---- due ---------------------------------------------------------------- */
 
+wbi_row_key wbi_due_from(wb_str consumer, int64_t due_us)
+{
+	wbi_row_key key = wbi_work_lane_prefix(consumer, WBI_LANE_KEYED);
+
+	key.len--; /* the lane comes later */
+	wbi_put_be64(key.bytes + key.len,
+		     (uint64_t)due_us ^ UINT64_C(1) << 63);
+	key.len += DUE_TIME;
+	return key;
+}
+
 static wbi_row_key due_key(int64_t due_us, const wbi_work_id *id)
 {
-	wbi_row_key work = wbi_work_key(id), key;
+	wbi_row_key work = wbi_work_key(id);
+	wbi_row_key key = wbi_due_from(id->consumer, due_us);
+	size_t done = 1 + id->consumer.len;
 
-	wbi_put_be64(key.bytes, (uint64_t)due_us ^ UINT64_C(1) << 63);
-	memcpy(key.bytes + DUE_TIME, work.bytes, work.len);
+	memcpy(key.bytes + key.len, work.bytes + done, work.len - done);
 	key.len = (uint16_t)(DUE_TIME + work.len);
 	return key;
 }
@@ -211,10 +223,37 @@ wb_code wbi_due_del(MDB_txn *txn, wbi_table due, int64_t due_us,
 	return wbi_del(txn, due, wbi_row_key_str(&key), err);
 }
 
+/* The key of `work` that is in one of `due`, so that its parts are found; the
+ * strings are then those of `row_key`. */
+static wb_code due_parse(wb_str row_key, int64_t *ret_due_us, wbi_work_id *ret,
+			 wb_error *err)
+{
+	size_t consumer = row_key.len > 0 ? (uint8_t)row_key.ptr[0] : 0;
+	size_t front = 1 + consumer;
+	wbi_row_key work;
+	wb_code code;
+
+	if (row_key.len < front + DUE_TIME ||
+	    row_key.len - DUE_TIME > sizeof(work.bytes))
+		return work_bad_key(row_key, err);
+	work.len = (uint16_t)(row_key.len - DUE_TIME);
+	memcpy(work.bytes, row_key.ptr, front);
+	memcpy(work.bytes + front, row_key.ptr + front + DUE_TIME,
+	       work.len - front);
+	code = wbi_work_key_parse(wbi_row_key_str(&work), ret, err);
+	if (code != WB_OK)
+		return code;
+	ret->consumer.ptr = row_key.ptr + 1;
+	ret->key.ptr = row_key.ptr + front + DUE_TIME + 2;
+	*ret_due_us = (int64_t)(wbi_get_be64((const uint8_t *)row_key.ptr +
+					     front) ^
+				UINT64_C(1) << 63);
+	return WB_OK;
+}
+
 wb_code wbi_due_decode(wb_str row_key, wb_str row, int64_t *ret_due_us,
 		       wbi_work_id *ret, wb_error *err)
 {
-	wbi_work_id id;
 	wbi_row_in in;
 	wb_code code;
 
@@ -224,15 +263,5 @@ wb_code wbi_due_decode(wb_str row_key, wb_str row, int64_t *ret_due_us,
 		code = wbi_row_done(&in, err);
 	if (code != WB_OK)
 		return code;
-	if (row_key.len < DUE_TIME)
-		return work_bad_key(row_key, err);
-	code = wbi_work_key_parse(
-		wb_str_n(row_key.ptr + DUE_TIME, row_key.len - DUE_TIME), &id,
-		err);
-	if (code != WB_OK)
-		return code;
-	*ret_due_us = (int64_t)(wbi_get_be64((const uint8_t *)row_key.ptr) ^
-				UINT64_C(1) << 63);
-	*ret = id;
-	return WB_OK;
+	return due_parse(row_key, ret_due_us, ret, err);
 }

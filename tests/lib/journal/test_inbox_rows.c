@@ -140,6 +140,7 @@ static wbi_consumer sample_consumer(uint64_t position)
 			      .dead = 5,
 			      .emitted = 6,
 			      .waiting = 7,
+			      .timers = 8,
 			      .error = S("why")};
 }
 
@@ -409,6 +410,38 @@ static void due_rows_sort_by_time(void **state)
 	assert_ok(wbi_due_del(f.txn, f.tables->due, 5, &id, &f.err), f.err);
 	assert_int_equal(wbi_due_del(f.txn, f.tables->due, 5, &id, &f.err),
 			 WB_ENOTFOUND);
+	end(&f);
+}
+
+static void due_rows_of_a_consumer_are_together(void **state)
+{
+	static const char *const names[] = {"b", "a", "aa"};
+	fixture f = begin(state);
+	wbi_work_id id = {S("a"), WBI_LANE_KEYED, S("k"), 7}, out;
+	wbi_row_key from = wbi_due_from(S("a"), 5);
+	wb_str key = wbi_row_key_str(&from), row;
+	wbi_cursor *cursor;
+	int64_t due;
+
+	for (size_t i = 0; i < 3; i++)
+		for (due = 3; due < 6; due++) {
+			id.consumer = wb_str_from(names[i]);
+			assert_ok(wbi_due_put(f.txn, f.tables->due, due, &id,
+					      &f.err),
+				  f.err);
+		}
+	assert_ok(wbi_cursor_open(f.txn, f.tables->due, &cursor, &f.err),
+		  f.err);
+	assert_ok(wbi_cursor_move(cursor, WBI_SEEK, &key, &row, &f.err), f.err);
+	assert_ok(wbi_due_decode(key, row, &due, &out, &f.err), f.err);
+	assert_str(out.consumer, S("a"));
+	assert_str(out.key, S("k"));
+	assert_int_equal(out.position, 7);
+	assert_true(due == 5);
+	assert_ok(wbi_cursor_move(cursor, WBI_NEXT, &key, &row, &f.err), f.err);
+	assert_ok(wbi_due_decode(key, row, &due, &out, &f.err), f.err);
+	assert_false(wb_str_eq(out.consumer, S("a")));
+	wbi_cursor_close(cursor);
 	end(&f);
 }
 
@@ -698,6 +731,7 @@ int main(void)
 		TEST(a_prefix_finds_the_head_of_its_group),
 		cmocka_unit_test(what_is_no_key_of_work_is_refused),
 		TEST(due_rows_sort_by_time),
+		TEST(due_rows_of_a_consumer_are_together),
 		TEST(the_longest_names_fit),
 		TEST(a_dead_letter_reads_back),
 		TEST(no_number_of_a_dead_letter_is_given_twice),
