@@ -24,15 +24,17 @@ typedef enum wbi_call_end {
 } wbi_call_end;
 
 typedef struct wbi_call_noted {
-	wbi_work_id id; /* strings live until the page's next change */
+	wbi_work_id id; /* points into `strings`: do not copy this struct */
 	bool due;       /* a row of `work`; else an event the cursor is before */
 	uint8_t end;    /* enum wbi_call_end */
 	int64_t started_us; /* monotonic */
 	uint32_t deadline_ms;
+	char strings[WBI_CONSUMER_NAME_MAX + 255];
 } wbi_call_noted;
 
-/* Map DIR/calls, made if it is not there. A page of another version or one
- * that is damaged counts as empty. WB_EACCESS, WB_EIO, WB_ENOSPC. */
+/* Map DIR/calls, made if it is not there. A page of another version, of before
+ * the machine's last start, or one that is damaged counts as empty. WB_EACCESS,
+ * WB_EIO, WB_ENOSPC. */
 wb_code wbi_calls_open(const char *dir, wbi_calls **ret, wb_error *err);
 void wbi_calls_close(wbi_calls *calls);
 
@@ -41,12 +43,12 @@ void wbi_calls_enter(wbi_calls *calls, unsigned slot, const wbi_work_id *id,
 		     bool due, uint32_t deadline_ms, int64_t now_us);
 void wbi_calls_leave(wbi_calls *calls, unsigned slot);
 
-/* False: no call in this slot. Any process. */
+/* False: no call in this slot, or just changing. Any process, any thread. */
 bool wbi_calls_get(const wbi_calls *calls, unsigned slot, wbi_call_noted *ret);
 /* Note how it ended, by the supervisor or (async-signal-safe) a signal handler
  * on the call's own thread. */
 void wbi_calls_mark(wbi_calls *calls, unsigned slot, wbi_call_end end);
-/* After recovery. */
+/* After recovery: every slot is empty. While no call is in progress. */
 void wbi_calls_clear(wbi_calls *calls);
 
 #endif

@@ -28,7 +28,7 @@ $NM -D --defined-only "$library" | awk '$2 != "A" { print $3 }' |
 
 comm -13 "$work/declared" "$work/exported" > "$work/extra"
 comm -23 "$work/declared" "$work/exported" |
-	grep -v -e '^wb_worker_' -e '^wb_timer_' -e '^wb_flow_' \
+	grep -v -e '^wb_worker_' -e '^wb_flow_' \
 		-e '^wb_choreography_' -e '^wb_participant_' -e '^wb_command_' \
 		-e '^wb_reply' -e '^wb_saga_' -e '^wb_orchestrator_' > "$work/missing" || true
 count=$(wc -l < "$work/declared")
