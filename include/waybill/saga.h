@@ -34,7 +34,7 @@ extern "C" {
 typedef enum wb_step_kind {
 	WB_COMPENSABLE = 0, /* can be undone; before the pivot */
 	WB_PIVOT,           /* the last that may be refused: then it goes on */
-	WB_RETRIABLE        /* behind the pivot: tried until it succeeds */
+	WB_RETRIABLE        /* behind the pivot: must succeed, or parks */
 } wb_step_kind;
 
 /* A local step: in the orchestrator's own transaction, as a transactional
@@ -51,8 +51,8 @@ typedef struct wb_step {
 	const char *probe;   /* event type; NULL: not to be probed */
 	wb_step_fn run, run_undo;
 	uint32_t deadline_ms;    /* of one attempt; 30,000 */
-	uint32_t attempts_max;   /* of the action: 3; RETRIABLE: without end,
-				    but slower and slower; of the undo: 10 */
+	uint32_t attempts_max;   /* 3; of a RETRIABLE step 20 */
+	uint32_t undo_attempts_max; /* 10 */
 	uint32_t backoff_min_ms; /* 1,000 */
 	uint32_t backoff_max_ms; /* 60,000 */
 	bool keeps;
