@@ -29,6 +29,7 @@ enum {
 	AT_HEADERS_LEN = 36,
 	AT_HEADER_COUNT = 40,
 	AT_LENGTHS = 42,
+	AT_SUBJECT_LEN = AT_LENGTHS + 2 * 4,
 	AT_PAD = AT_LENGTHS + 2 * WBI_ATTRIBUTES,
 	HEADER_FIXED = 6 /* u16 name length, u32 value length */
 };
@@ -78,17 +79,34 @@ static uint8_t *put_headers(uint8_t *p, const wb_event *event)
 	return p;
 }
 
+static bool flags_are_known(uint8_t flags)
+{
+	return flags <= (WBI_RECORD_STREAM | WBI_RECORD_STUB) &&
+	       flags != WBI_RECORD_STUB;
+}
+
 void wbi_record_encode(const wb_event *event, uint64_t position, uint8_t *ret,
 		       size_t size)
+{
+	wbi_record_encode_as(event, position, 0, ret, size);
+}
+
+void wbi_record_encode_as(const wb_event *event, uint64_t position,
+			  uint8_t flags, uint8_t *ret, size_t size)
 {
 	uint8_t *p = ret + WBI_RECORD_FIXED;
 	uint8_t *headers;
 
 	WB_ASSERT(size >= WBI_RECORD_FIXED && position > 0);
+	WB_ASSERT(flags_are_known(flags));
+	WB_ASSERT(flags == 0 ||
+		  (event->sequence > 0 && event->subject.len > 0));
+	WB_ASSERT(!(flags & WBI_RECORD_STUB) ||
+		  (event->data.len == 0 && event->header_count == 0));
 	WB_ASSERT(event->data.len <= WBI_DATA_MAX);
 	WB_ASSERT(event->header_count <= WBI_RECORD_HEADERS_MAX);
 	ret[AT_VERSION] = WBI_RECORD_VERSION;
-	ret[AT_FLAGS] = 0;
+	ret[AT_FLAGS] = flags;
 	ret[AT_STRINGS] = WBI_ATTRIBUTES;
 	ret[AT_ZERO] = 0;
 	wbi_put_le64(ret + AT_POSITION, position);
@@ -145,11 +163,20 @@ static wb_code check_frame(const uint8_t *p, size_t size, wb_error *err)
 				"record: its lengths add up to %llu bytes, it "
 				"has %zu",
 				(unsigned long long)sum, size);
-	if (p[AT_FLAGS] != 0 || p[AT_STRINGS] != WBI_ATTRIBUTES ||
+	if (!flags_are_known(p[AT_FLAGS]) || p[AT_STRINGS] != WBI_ATTRIBUTES ||
 	    p[AT_ZERO] != 0 || wbi_get_le16(p + AT_PAD) != 0 ||
 	    wbi_get_le64(p + AT_POSITION) == 0)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"record: a fixed field has an unknown value");
+	if (p[AT_FLAGS] != 0 && (wbi_get_le64(p + AT_SEQUENCE) == 0 ||
+				 wbi_get_le16(p + AT_SUBJECT_LEN) == 0))
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"record: of a stream, without its name or "
+				"version");
+	if (p[AT_FLAGS] & WBI_RECORD_STUB &&
+	    (headers > 0 || wbi_get_le32(p + AT_DATA_LEN) > 0))
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"record: a stub with headers or data");
 	if (wbi_get_le16(p + AT_HEADER_COUNT) > WBI_RECORD_HEADERS_MAX ||
 	    headers < (uint32_t)HEADER_FIXED *
 			      wbi_get_le16(p + AT_HEADER_COUNT) ||
@@ -183,6 +210,12 @@ wb_code wbi_record_decode(const void *bytes, size_t size, wb_event *ret_event,
 	*ret_position = wbi_get_le64(p + AT_POSITION);
 	WB_ASSERT(at + ret_event->data.len == p + size);
 	return WB_OK;
+}
+
+uint8_t wbi_record_flags(wb_str record)
+{
+	WB_ASSERT(record.len >= WBI_RECORD_FIXED);
+	return (uint8_t)record.ptr[AT_FLAGS];
 }
 
 wb_code wbi_record_headers(const void *bytes, size_t size, wb_event *event,

@@ -15,6 +15,14 @@ enum {
 	WBI_RECORD_HEADERS_MAX = 1024
 };
 
+/*
+ * What a record is besides an event. STREAM: it is version event.sequence of
+ * the stream event.subject, and the stream's index knows it. STUB, with STREAM
+ * only: the stream was truncated, and of the event there is left its id, type,
+ * time and place.
+ */
+enum { WBI_RECORD_STREAM = 1, WBI_RECORD_STUB = 2 };
+
 /* The encoded size of an event that wb_event_check() accepts. */
 size_t wbi_record_size(const wb_event *event);
 
@@ -24,6 +32,9 @@ size_t wbi_record_size(const wb_event *event);
  */
 void wbi_record_encode(const wb_event *event, uint64_t position, uint8_t *ret,
 		       size_t size);
+/* The same of a record with flags. */
+void wbi_record_encode_as(const wb_event *event, uint64_t position,
+			  uint8_t flags, uint8_t *ret, size_t size);
 
 /*
  * Check version, bounds and checksum, and point *ret_event into `bytes`. The
@@ -32,6 +43,9 @@ void wbi_record_encode(const wb_event *event, uint64_t position, uint8_t *ret,
  */
 wb_code wbi_record_decode(const void *bytes, size_t size, wb_event *ret_event,
 			  uint64_t *ret_position, wb_error *err);
+
+/* The flags of a record that was decoded. */
+uint8_t wbi_record_flags(wb_str record);
 
 /*
  * Unpack the headers of a record that was decoded: fills `ret` (at least

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Three events that the tests of lib/event/ share: the least one, one with
- * everything, and one with bytes that are not text. The golden files hold
+/* Events that the tests of lib/event/ share: the least one, one with
+ * everything, one with bytes that are not text, and a stub. The golden files hold
  * them, so they never change; add another instead. */
 #ifndef TESTS_EVENT_SAMPLE_H
 #define TESTS_EVENT_SAMPLE_H
@@ -62,6 +62,18 @@ static inline wb_event sample_binary(void)
 		.time_us = -1,
 		.sequence = UINT64_MAX,
 		.data = {bytes, sizeof(bytes) - 1},
+	};
+}
+
+/* What truncation leaves of sample_full(). */
+static inline wb_event sample_stub(void)
+{
+	return (wb_event){
+		.id = S("0190aaaa-bbbb-7ccc-8ddd-eeeeffff0002"),
+		.type = S("order.placed"),
+		.subject = S("order/42"),
+		.time_us = 951825600000001,
+		.sequence = 7,
 	};
 }
 

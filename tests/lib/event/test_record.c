@@ -17,22 +17,31 @@ static const struct {
 	const char *file;
 	wb_event (*make)(void);
 	uint64_t position;
+	uint8_t flags;
 } golden[] = {
-	{"minimal.record", sample_minimal, 1},
-	{"full.record", sample_full, 4294967297},
-	{"binary.record", sample_binary, UINT64_MAX},
+	{"minimal.record", sample_minimal, 1, 0},
+	{"full.record", sample_full, 4294967297, 0},
+	{"binary.record", sample_binary, UINT64_MAX, 0},
+	{"stream.record", sample_full, 2, WBI_RECORD_STREAM},
+	{"stub.record", sample_stub, 2, WBI_RECORD_STREAM | WBI_RECORD_STUB},
 };
 
-static uint8_t *encode(const wb_event *event, uint64_t position,
-		       size_t *ret_size)
+static uint8_t *encode_as(const wb_event *event, uint64_t position,
+			  uint8_t flags, size_t *ret_size)
 {
 	uint8_t *bytes;
 
 	*ret_size = wbi_record_size(event);
 	bytes = malloc(*ret_size);
 	assert_non_null(bytes);
-	wbi_record_encode(event, position, bytes, *ret_size);
+	wbi_record_encode_as(event, position, flags, bytes, *ret_size);
 	return bytes;
+}
+
+static uint8_t *encode(const wb_event *event, uint64_t position,
+		       size_t *ret_size)
+{
+	return encode_as(event, position, 0, ret_size);
 }
 
 /* Decode a copy of exactly `size` bytes on the heap, where a sanitizer sees
@@ -89,13 +98,16 @@ static void golden_files_are_read_and_written_unchanged(void **state)
 			fail_msg("cannot open %s/%s", dir, golden[i].file);
 		len = fread(stored, 1, sizeof(stored), f);
 		fclose(f);
-		bytes = encode(&want, golden[i].position, &size);
+		bytes = encode_as(&want, golden[i].position, golden[i].flags,
+				  &size);
 		assert_int_equal(size, len);
 		assert_memory_equal(bytes, stored, size);
 		free(bytes);
 		assert_ok(wbi_record_decode(stored, len, &got, &position, &err),
 			  err);
 		assert_true(position == golden[i].position);
+		assert_int_equal(wbi_record_flags(wb_str_n(stored, len)),
+				 golden[i].flags);
 		assert_null(got.headers);
 		assert_ok(wbi_record_headers(stored, len, &got, headers, &err),
 			  err);
@@ -198,7 +210,7 @@ static void no_length_is_believed(void **state)
 
 static void constants_and_position_are_checked(void **state)
 {
-	static const size_t constants[] = {5, 6, 7, 66, 67};
+	static const size_t constants[] = {6, 7, 66, 67};
 	wb_event event = sample_full();
 	size_t size;
 	uint8_t *bytes = encode(&event, 9, &size);
@@ -217,6 +229,37 @@ static void constants_and_position_are_checked(void **state)
 	resum(bytes, size);
 	assert_int_equal(decode_copy(bytes, size), WB_OK);
 	free(bytes);
+}
+
+/* `want` is what decoding `event` gives when the flags in it say `flags`. */
+static void assert_flags(const wb_event *event, uint8_t flags, wb_code want)
+{
+	size_t size;
+	uint8_t *bytes = encode(event, 9, &size);
+
+	bytes[5] = flags;
+	resum(bytes, size);
+	assert_int_equal(decode_copy(bytes, size), want);
+	free(bytes);
+}
+
+static void flags_must_fit_what_they_are_on(void **state)
+{
+	const wb_event full = sample_full(), stub = sample_stub();
+	wb_event nameless = sample_stub(), unnumbered = sample_stub();
+
+	(void)state;
+	nameless.subject = WB_STR_NULL;
+	unnumbered.sequence = 0;
+	assert_flags(&full, 1, WB_OK);
+	assert_flags(&stub, 1, WB_OK);
+	assert_flags(&stub, 3, WB_OK);
+	assert_flags(&full, 3, WB_ECORRUPT);
+	assert_flags(&nameless, 1, WB_ECORRUPT);
+	assert_flags(&unnumbered, 1, WB_ECORRUPT);
+	for (int flags = 0; flags < 256; flags++)
+		if (flags == 2 || flags > 3)
+			assert_flags(&stub, (uint8_t)flags, WB_ECORRUPT);
 }
 
 static void lengths_that_cancel_out_are_found(void **state)
@@ -251,7 +294,8 @@ static int write_golden(const char *dir)
 
 		if (!f || size > sizeof(bytes))
 			return 1;
-		wbi_record_encode(&event, golden[i].position, bytes, size);
+		wbi_record_encode_as(&event, golden[i].position,
+				     golden[i].flags, bytes, size);
 		if (fwrite(bytes, 1, size, f) != size || fclose(f) != 0)
 			return 1;
 	}
@@ -307,6 +351,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(another_version_is_refused_by_name),
 		cmocka_unit_test(no_length_is_believed),
 		cmocka_unit_test(constants_and_position_are_checked),
+		cmocka_unit_test(flags_must_fit_what_they_are_on),
 		cmocka_unit_test(lengths_that_cancel_out_are_found),
 	};
 
