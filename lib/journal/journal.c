@@ -133,29 +133,38 @@ static uint64_t journal_measure(const wb_event *events, size_t count,
 	return bytes;
 }
 
+/* What one append writes: events behind a head. */
+typedef struct journal_batch {
+	const wb_event *events;
+	size_t count;
+	wb_str source;
+	uint8_t flags;
+} journal_batch;
+
 static wb_code journal_write(const wbi_journal *journal, wbi_cursor *cursor,
-			     uint64_t head, const wb_event *events,
-			     size_t count, wb_str source, wb_error *err)
+			     uint64_t head, const journal_batch *batch,
+			     wb_error *err)
 {
 	char id[WB_UUID_TEXT_LEN + 1];
 	journal_stamp stamp;
 	wb_code code = WB_OK;
 
 	stamp_init(&stamp, journal);
-	for (size_t i = 0; i < count; i++) {
-		wb_event e = events[i];
+	for (size_t i = 0; i < batch->count; i++) {
+		wb_event e = batch->events[i];
 		uint8_t *bytes;
 		size_t size;
 
 		if (journal->kind == WBI_OUTBOX)
-			journal_fill(&e, &stamp, source, id);
+			journal_fill(&e, &stamp, batch->source, id);
 		WB_ASSERT(e.id.len > 0 && e.source.len > 0);
 		size = wbi_record_size(&e);
 		code = wbi_cursor_append(cursor, head + 1 + i, size, &bytes,
 					 err);
 		if (code != WB_OK)
 			break;
-		wbi_record_encode(&e, head + 1 + i, bytes, size);
+		wbi_record_encode_as(&e, head + 1 + i, batch->flags, bytes,
+				     size);
 	}
 	return code;
 }
@@ -178,16 +187,18 @@ static wb_code journal_head(wbi_cursor *cursor, size_t count, uint64_t *ret,
 	return WB_OK;
 }
 
-wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
-			   const wb_event *events, size_t count, wb_str source,
-			   uint64_t *ret_first, wb_error *err)
+static wb_code journal_append(const wbi_journal *journal, MDB_txn *txn,
+			      const journal_batch *batch, uint64_t *ret_first,
+			      wb_error *err)
 {
+	size_t count = batch->count;
 	wbi_cursor *cursor = NULL;
 	uint64_t head = 0;
 	bool pruned;
 	wb_code code;
 
-	WB_ASSERT(count > 0 && (journal->kind == WBI_INBOX || source.len > 0));
+	WB_ASSERT(count > 0 &&
+		  (journal->kind == WBI_INBOX || batch->source.len > 0));
 	code = wbi_retention_refresh(journal, err);
 	if (code == WB_OK)
 		code = wbi_cursor_open(txn, journal->table, &cursor, err);
@@ -195,7 +206,8 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 		code = journal_head(cursor, count, &head, err);
 	if (code == WB_OK)
 		code = wbi_retention_admit(
-			journal, txn, journal_measure(events, count, source),
+			journal, txn,
+			journal_measure(batch->events, count, batch->source),
 			&pruned, err);
 	if (code == WB_OK && pruned) {
 		wbi_cursor_close(cursor);
@@ -203,12 +215,30 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 		code = wbi_cursor_open(txn, journal->table, &cursor, err);
 	}
 	if (code == WB_OK)
-		code = journal_write(journal, cursor, head, events, count,
-				     source, err);
+		code = journal_write(journal, cursor, head, batch, err);
 	wbi_cursor_close(cursor);
 	if (code == WB_OK)
 		code = wbi_retention_prune(journal, txn, head, count, err);
 	if (code == WB_OK && ret_first)
 		*ret_first = head + 1;
 	return code;
+}
+
+wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
+			   const wb_event *events, size_t count, wb_str source,
+			   uint64_t *ret_first, wb_error *err)
+{
+	journal_batch batch = {events, count, source, 0};
+
+	return journal_append(journal, txn, &batch, ret_first, err);
+}
+
+wb_code wbi_journal_append_stream(const wbi_journal *journal, MDB_txn *txn,
+				  const wb_event *events, size_t count,
+				  wb_str source, uint64_t *ret_first,
+				  wb_error *err)
+{
+	journal_batch batch = {events, count, source, WBI_RECORD_STREAM};
+
+	return journal_append(journal, txn, &batch, ret_first, err);
 }

@@ -42,6 +42,13 @@ wb_code wbi_journal_append(const wbi_journal *journal, MDB_txn *txn,
 			   const wb_event *events, size_t count, wb_str source,
 			   uint64_t *ret_first, wb_error *err);
 
+/* The same for events of streams, which have subject and sequence; the caller
+ * enters them into the streams' index (lib/journal/stream_rows.h). */
+wb_code wbi_journal_append_stream(const wbi_journal *journal, MDB_txn *txn,
+				  const wb_event *events, size_t count,
+				  wb_str source, uint64_t *ret_first,
+				  wb_error *err);
+
 /* One record as stored; points into the map. WB_ENOTFOUND leaves *err. */
 wb_code wbi_journal_get(const wbi_journal *journal, MDB_txn *txn,
 			uint64_t position, wb_str *ret_record, wb_error *err);

@@ -162,6 +162,12 @@ wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
 		{"waybill.dead", WBI_TABLE_POSITION, &ret->dead},
 		{"waybill.audit", WBI_TABLE_POSITION, &ret->audit},
 		{"waybill.status", WBI_TABLE_BYTES, &ret->status},
+		{"waybill.streams", WBI_TABLE_BYTES, &ret->streams},
+		{"waybill.stream_index", WBI_TABLE_BYTES, &ret->stream_index},
+		{"waybill.categories", WBI_TABLE_BYTES, &ret->categories},
+		{"waybill.category_index", WBI_TABLE_BYTES,
+		 &ret->category_index},
+		{"waybill.snapshots", WBI_TABLE_BYTES, &ret->snapshots},
 	};
 
 	return meta_open(txn, create, tables, WBI_COUNT(tables), err);

@@ -25,7 +25,12 @@ enum wbi_row_kind {
 	WBI_ROW_WORK = 12,
 	WBI_ROW_DUE = 13,
 	WBI_ROW_DEAD = 14,
-	WBI_ROW_INGEST = 15
+	WBI_ROW_INGEST = 15,
+	WBI_ROW_STREAM = 20,
+	WBI_ROW_STREAM_CHUNK = 21,
+	WBI_ROW_CATEGORY = 22,
+	WBI_ROW_CATEGORY_CHUNK = 23,
+	WBI_ROW_SNAPSHOT = 24
 	/* 20..29 streams, 30..39 sagas, 40..49 projections */
 };
 

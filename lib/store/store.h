@@ -22,6 +22,8 @@ enum {
  *   inbox    the inbox journal, by position
  *   consumers, seen, seen_age, work, due, dead, status: lib/journal/inbox_rows.h
  *   audit    what operators did to dead letters and timers, by number
+ *   streams, stream_index, categories, category_index, snapshots:
+ *            lib/journal/stream_rows.h
  *
  *   relay.cursor    one row "outbox": see lib/journal
  *   relay.parked    events set aside, by ordering key and position
@@ -33,6 +35,7 @@ enum {
 typedef struct wbi_store_tables {
 	wbi_table meta, outbox, inbox;
 	wbi_table consumers, seen, seen_age, work, due, dead, audit, status;
+	wbi_table streams, stream_index, categories, category_index, snapshots;
 } wbi_store_tables;
 
 typedef struct wbi_relay_tables {
