@@ -19,17 +19,7 @@
 #include "lib/base/error.h"
 #include "lib/event/attribute.h"
 #include "lib/event/envelope.h"
-#include "lib/journal/journal.h"
-
-struct wb_outbox {
-	wb_store *store;
-	wbi_journal journal;
-	wb_limits limits;
-	const wb_routes *routes;
-	wb_routes *own_routes; /* where the caller gave none */
-	char *source;
-	bool source_in_keys; /* a routing key may be made from it */
-};
+#include "outbox/outbox_internal.h"
 
 static wb_code outbox_set_source(wb_outbox *outbox, const char *source,
 				 wb_error *err)
@@ -156,6 +146,19 @@ static wb_code outbox_refuse(const wb_outbox *outbox, const wb_event *events,
 			why.text);
 }
 
+wb_code wbi_outbox_admit(const wb_outbox *outbox, const wb_event *events,
+			 size_t count, size_t *ret_failed, wb_error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (outbox_check(outbox, &events[i], NULL) == WB_OK)
+			continue;
+		if (ret_failed)
+			*ret_failed = i;
+		return outbox_refuse(outbox, events, i, count, err);
+	}
+	return WB_OK;
+}
+
 wb_code wb_outbox_append_batch(wb_outbox *outbox, MDB_txn *txn,
 			       const wb_event *events, size_t count,
 			       uint64_t *ret_first, size_t *ret_failed,
@@ -174,13 +177,9 @@ wb_code wb_outbox_append_batch(wb_outbox *outbox, MDB_txn *txn,
 		return WBI_FAIL(err, WB_EINVAL,
 				"append: the transaction is of another "
 				"environment than the store");
-	for (size_t i = 0; i < count; i++) {
-		if (outbox_check(outbox, &events[i], NULL) == WB_OK)
-			continue;
-		if (ret_failed)
-			*ret_failed = i;
-		return outbox_refuse(outbox, events, i, count, err);
-	}
+	code = wbi_outbox_admit(outbox, events, count, ret_failed, err);
+	if (code != WB_OK)
+		return code;
 	code = wbi_journal_append(&outbox->journal, txn, events, count,
 				  wb_str_from(outbox->source), &first, err);
 	if (code == WB_EQUOTA && ret_failed)

@@ -60,6 +60,7 @@ typedef enum wb_class {
 	X(WB_ENOTFOUND, REJECT, "not found")                                   \
 	X(WB_EEXISTS, REJECT, "already exists")                                \
 	X(WB_ESTATE, REJECT, "not possible in the present state")              \
+	X(WB_ETRUNCATED, REJECT, "removed by truncation")                      \
 	X(WB_EREJECTED, REJECT, "refused by a handler")                        \
 	X(WB_EMISMATCH, STOP, "does not match what is expected")               \
 	X(WB_EACCESS, STOP, "access refused")                                  \
@@ -72,6 +73,7 @@ typedef enum wb_class {
 	X(WB_ENOSPC, RETRY, "no space left on the device")                     \
 	X(WB_EMAPFULL, RETRY, "the store's map is full")                       \
 	X(WB_EQUOTA, RETRY, "the store's quota is used up")                    \
+	X(WB_ECONFLICT, RETRY, "changed by another writer; load it again")     \
 	X(WB_EBUSY, RETRY, "in use by another process")                        \
 	X(WB_EAGAIN, RETRY, "no room or nothing to do just now")               \
 	X(WB_ETIMEOUT, RETRY, "deadline passed")                               \

@@ -44,7 +44,12 @@ static wb_code quota_measure(const wbi_journal *journal, MDB_txn *txn,
 		      {t->inbox, QUOTA_INBOX},
 		      {t->dead, QUOTA_DEAD},
 		      {t->work, QUOTA_WORK},
-		      {t->due, QUOTA_WORK}};
+		      {t->due, QUOTA_WORK},
+		      {t->streams, QUOTA_OUTBOX},
+		      {t->stream_index, QUOTA_OUTBOX},
+		      {t->categories, QUOTA_OUTBOX},
+		      {t->category_index, QUOTA_OUTBOX},
+		      {t->snapshots, QUOTA_OUTBOX}};
 	quota q = {.shares = {[QUOTA_PARKED] = parked}};
 
 	q.marks.used_bytes = parked;
@@ -114,6 +119,12 @@ static void quota_why_outbox(const wbi_journal *journal, MDB_txn *txn,
 	const wbi_store_memo *memo = wbi_store_get_memo(journal->store);
 	uint64_t first = 0, head = 0, floor = 0;
 
+	if (wbi_store_get_info(journal->store)->keep_bytes == UINT64_MAX) {
+		snprintf(ret, QUOTA_WHY_MAX,
+			 "the store keeps all its events: truncate streams "
+			 "(waybill stream truncate)");
+		return;
+	}
 	if (memo->floor == 0) {
 		snprintf(ret, QUOTA_WHY_MAX,
 			 "no relay has settled an event: start one");

@@ -462,23 +462,3 @@ wb_code wbi_snapshot_thin(MDB_txn *txn, const wbi_store_tables *tables,
 	wbi_cursor_close(cursor);
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
-
-/* ---- for retention ------------------------------------------------------- */
-
-wb_code wbi_stream_tables_size(MDB_txn *txn, const wbi_store_tables *tables,
-			       uint64_t *ret_bytes, wb_error *err)
-{
-	const wbi_table all[] = {tables->streams, tables->stream_index,
-				 tables->categories, tables->category_index,
-				 tables->snapshots};
-	uint64_t sum = 0, bytes, rows;
-	wb_code code = WB_OK;
-
-	for (size_t i = 0; i < WBI_COUNT(all) && code == WB_OK; i++) {
-		code = wbi_table_size(txn, all[i], &bytes, &rows, err);
-		sum += bytes;
-	}
-	if (code == WB_OK)
-		*ret_bytes = sum;
-	return code;
-}

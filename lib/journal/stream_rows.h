@@ -127,10 +127,4 @@ wb_code wbi_snapshot_thin(MDB_txn *txn, const wbi_store_tables *tables,
 wb_code wbi_snapshot_decode(wb_str row_key, wb_str row, uint64_t *ret_stream,
 			    wbi_snapshot *ret, wb_error *err);
 
-/* ---- for retention ------------------------------------------------------- */
-
-/* Bytes that all of these tables take. */
-wb_code wbi_stream_tables_size(MDB_txn *txn, const wbi_store_tables *tables,
-			       uint64_t *ret_bytes, wb_error *err);
-
 #endif
