@@ -42,7 +42,7 @@ BEGIN {
 	home["jansson.h"] = "lib/event lib/config cli tests bench"
 	home["cyaml"] = home["yaml.h"] = "lib/config"
 	home["libsmartcols"] = "cli"
-	home["openssl"] = "broker-adapters/amqp tests"
+	home["openssl"] = "broker-adapters/amqp lib/event tests"
 	home["systemd"] = "cli"
 	home["cmocka.h"] = "tests"
 	home["waybill/amqp.h"] = \
