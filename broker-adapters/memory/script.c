@@ -214,6 +214,38 @@ void wb_memory_close_channel(wb_memory *memory, const wb_broker *connection,
 	wbi_mem_signal(memory);
 }
 
+wb_code wb_memory_put(wb_memory *memory, const wb_message *message,
+		      wb_error *err)
+{
+	wb_str name = message->exchange;
+	const wbi_mem_exchange *exchange = wbi_mem_find_exchange(
+		memory, name, wbi_mem_now_us(memory));
+	wbi_mem_message *copy;
+	size_t queues;
+	bool refused;
+
+	if (!exchange)
+		return WBI_FAIL(err, WB_ENOTFOUND, "put: no exchange '%.*s'",
+				(int)name.len, name.ptr ? name.ptr : "");
+	copy = wbi_mem_message_copy(message);
+	if (!copy)
+		return WBI_FAIL(err, WB_ENOMEM, "put: out of memory");
+	queues = wbi_mem_route(memory, exchange, copy, &refused);
+	wbi_mem_message_unref(copy);
+	wbi_mem_signal(memory);
+	if (queues == 0)
+		return WBI_FAIL(err, WB_ENOTFOUND,
+				"put: '%.*s' of exchange '%.*s' is for no "
+				"queue",
+				(int)message->routing_key.len,
+				message->routing_key.ptr
+					? message->routing_key.ptr
+					: "",
+				(int)name.len, name.ptr ? name.ptr : "");
+	return refused ? WBI_FAIL(err, WB_EAGAIN, "put: a queue is full")
+		       : WB_OK;
+}
+
 wb_code wb_memory_create_exchange(wb_memory *memory, const char *name,
 				  const char *type, wb_error *err)
 {

@@ -96,6 +96,14 @@ WB_API wb_code wb_memory_set(wb_memory *memory,
 WB_API void wb_memory_nack_next(wb_memory *memory, uint32_t count);
 WB_API void wb_memory_return_next(wb_memory *memory, uint32_t count);
 
+/*
+ * A message from some other client, routed at once and just as it is: without
+ * an id, with headers that no event has. WB_ENOTFOUND: there is no such
+ * exchange, or it is for no queue. WB_EAGAIN: a queue is full. WB_ENOMEM.
+ */
+WB_API wb_code wb_memory_put(wb_memory *memory, const wb_message *message,
+			     wb_error *err);
+
 /* The next `count` attempts to connect are answered by DOWN. */
 WB_API void wb_memory_refuse_next(wb_memory *memory, uint32_t count);
 
