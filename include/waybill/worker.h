@@ -52,6 +52,7 @@ typedef struct wb_worker_options {
 	uint32_t drain_ms;        /* wb_worker_stop waits for calls; 5,000 */
 	/* Not NULL: relay the store's outbox, too, over the publisher. */
 	const wb_relay_options *relay;
+	bool sole_user; /* as in wb_relay_options */
 	const wb_clock *clock;
 	const wb_random *random;
 	const wb_log *log;
