@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Deliveries between the broker and the store. They are copied as they come,
+ * without a transaction; then some of them, from the front, become one: known?
+ * count it; else remember and append; what is no event goes to the dead
+ * letters; the counts with it.
+ *
+ * The batch is changed only after the commit, so whatever fails leaves it as it
+ * was, to be tried again. A crash before the commit leaves nothing, and the
+ * broker sends all of it again; after it, all, and what comes again is known.
+ *
+ * One thread. Copies are owned by the batch until it is empty.
+ */
+#include <stdlib.h>
+
+#include "inbox/ingest_internal.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/event/body_hash.h"
+#include "lib/journal/retention.h"
+
+/* ---- copies -------------------------------------------------------------- */
+
+static wb_code batch_grow(ingest_batch *batch, wb_error *err)
+{
+	uint32_t capacity = batch->capacity ? batch->capacity * 2 : 64;
+	wb_event *events;
+	ingest_item *items;
+
+	if (batch->count < batch->capacity)
+		return WB_OK;
+	events = realloc(batch->events, capacity * sizeof(*events));
+	if (events)
+		batch->events = events;
+	items = realloc(batch->items, capacity * sizeof(*items));
+	if (items)
+		batch->items = items;
+	if (!events || !items)
+		return WBI_FAIL(err, WB_ENOMEM, "no memory for deliveries");
+	batch->capacity = capacity;
+	return WB_OK;
+}
+
+/* Room that lives until the batch is empty. NULL: no memory. */
+static void *batch_room(ingest_batch *batch, size_t size)
+{
+	size_t left = INGEST_BLOCK_BYTES - batch->block_used;
+	ingest_big *big;
+	void *at;
+
+	size = (size + 15) & ~(size_t)15;
+	if (!batch->block)
+		batch->block = malloc(INGEST_BLOCK_BYTES);
+	if (!batch->block)
+		return NULL;
+	batch->bytes += size;
+	if (size <= left) {
+		at = batch->block + batch->block_used;
+		batch->block_used += size;
+		return at;
+	}
+	big = malloc(sizeof(*big) + size);
+	if (!big)
+		return NULL;
+	big->next = batch->big;
+	batch->big = big;
+	return big->bytes;
+}
+
+static void batch_clear(ingest_batch *batch)
+{
+	while (batch->big) {
+		ingest_big *big = batch->big;
+
+		batch->big = big->next;
+		free(big);
+	}
+	batch->count = batch->done = 0;
+	batch->bytes = batch->block_used = 0;
+}
+
+void wbi_ingest_batch_free(ingest_batch *batch)
+{
+	batch_clear(batch);
+	free(batch->events);
+	free(batch->items);
+	free(batch->block);
+}
+
+static wb_code batch_add_dead(wbi_ingest *ingest, ingest_item *item,
+			      const wb_message *message, const wb_error *why,
+			      wb_error *err)
+{
+	size_t size = wbi_ingest_dead_size(message, why);
+	void *block = batch_room(&ingest->batch, size);
+
+	if (!block)
+		return WBI_FAIL(err, WB_ENOMEM, "no memory for a delivery");
+	item->dead = wbi_ingest_dead_copy(
+		message, why, ingest->clock->real_us(ingest->clock->ctx),
+		block);
+	return WB_OK;
+}
+
+static wb_code batch_add_event(wbi_ingest *ingest, wbi_received *received,
+			       wb_event *event, wb_error *err)
+{
+	void *block =
+		batch_room(&ingest->batch, wbi_ingest_event_size(received));
+
+	if (!block)
+		return WBI_FAIL(err, WB_ENOMEM, "no memory for a delivery");
+	wbi_ingest_event_copy(received, block, event);
+	return WB_OK;
+}
+
+wb_code wbi_ingest_batch_add(wbi_ingest *ingest, uint64_t delivery,
+			     const wb_message *message, wb_error *err)
+{
+	ingest_batch *batch = &ingest->batch;
+	char id[WBI_BODY_HASH_LEN + 1];
+	wb_error why = WB_ERROR_INIT;
+	wbi_received received;
+	ingest_item *item;
+	wb_code code = batch_grow(batch, err);
+
+	if (code != WB_OK)
+		return code;
+	item = &batch->items[batch->count];
+	*item = (ingest_item){.delivery = delivery};
+	code = wbi_ingest_read(message, ingest->options->id_from_body,
+			       &ingest->options->limits, id, &received, &why);
+	if (code == WB_OK) {
+		code = batch_add_event(ingest, &received,
+				       &batch->events[batch->count], err);
+		wbi_envelope_read_fini(&received);
+	} else if (why.class_ == WB_CLASS_REJECT) {
+		code = batch_add_dead(ingest, item, message, &why, err);
+	} else {
+		return WBI_FAIL(err, code, "%s", why.text);
+	}
+	if (code == WB_OK)
+		batch->count++;
+	return code;
+}
+
+bool wbi_ingest_batch_full(const wbi_ingest *ingest)
+{
+	const ingest_batch *batch = &ingest->batch;
+
+	/* One that is begun is finished first: only then is its room free. */
+	return batch->done > 0 || batch->count >= ingest->options->batch_max ||
+	       batch->bytes >= INGEST_BATCH_BYTES;
+}
+
+/* ---- the transaction ----------------------------------------------------- */
+
+/* What one commit does; nothing of it is the ingest's before it is durable. */
+typedef struct batch_write {
+	wbi_ingest *ingest;
+	MDB_txn *txn;
+	const wbi_store_tables *tables;
+	uint64_t age_us;
+	uint32_t at, end;    /* of the items */
+	uint32_t run;        /* events before `at` that are to be appended */
+	uint64_t head;
+	uint64_t appended, duplicates, refused;
+} batch_write;
+
+/* Events that follow on each other are appended by one call. */
+static wb_code write_run(batch_write *w, wb_error *err)
+{
+	const wbi_ingest *ingest = w->ingest;
+	const wb_event *events = ingest->batch.events + w->at - w->run;
+	uint64_t first;
+	wb_code code;
+
+	if (w->run == 0)
+		return WB_OK;
+	code = wbi_journal_append(&ingest->journal, w->txn, events, w->run,
+				  events->source, &first, err);
+	if (code != WB_OK)
+		return code;
+	WB_ASSERT(first == w->head + 1);
+	w->head += w->run;
+	w->appended += w->run;
+	w->run = 0;
+	return WB_OK;
+}
+
+static wb_code write_dead(batch_write *w, const wbi_dead *dead, wb_error *err)
+{
+	const wbi_journal *journal = &w->ingest->journal;
+	bool pruned;
+	uint64_t number;
+	wb_code code = wbi_retention_refresh(journal, err);
+
+	if (code == WB_OK)
+		code = wbi_retention_admit(journal, w->txn, dead->bytes.len,
+					   &pruned, err);
+	if (code == WB_OK)
+		code = wbi_dead_add(w->txn, w->tables, dead, &number, err);
+	w->refused += code == WB_OK;
+	return code;
+}
+
+static wb_code write_item(batch_write *w, wb_error *err)
+{
+	const ingest_batch *batch = &w->ingest->batch;
+	const wbi_dead *dead = batch->items[w->at].dead;
+	const wb_event *event = &batch->events[w->at];
+	uint64_t known;
+	wb_code code;
+
+	if (!dead) {
+		code = wbi_seen_add(w->txn, w->tables, event->source, event->id,
+				    w->head + w->run + 1, w->age_us, &known,
+				    err);
+		if (code == WB_OK)
+			w->run++;
+		if (code != WB_EEXISTS)
+			return code;
+		w->duplicates++;
+	}
+	code = write_run(w, err);
+	if (code == WB_OK && dead)
+		code = write_dead(w, dead, err);
+	return code;
+}
+
+static wb_code write_items(batch_write *w, wb_error *err)
+{
+	const wbi_ingest *ingest = w->ingest;
+	const wb_clock *clock = ingest->clock;
+	int64_t end_us = clock->mono_us(clock->ctx) + ingest->options->txn_us;
+	uint64_t first;
+	wb_code code = wbi_journal_range(&ingest->journal, w->txn, &first,
+					 &w->head, err);
+
+	for (; code == WB_OK && w->at < w->end; w->at++) {
+		if (w->at % INGEST_CLOCK_EVERY == INGEST_CLOCK_EVERY - 1 &&
+		    clock->mono_us(clock->ctx) >= end_us)
+			break;
+		code = write_item(w, err);
+	}
+	return code == WB_OK ? write_run(w, err) : code;
+}
+
+static wb_code write_counts(batch_write *w, wbi_ingest_status *ret,
+			    wb_error *err)
+{
+	uint64_t horizon = w->ingest->options->dedupe_s, forgotten;
+	wb_code code = WB_OK;
+
+	horizon = horizon < UINT64_MAX / 1000000 ? horizon * 1000000
+						 : UINT64_MAX;
+	if (w->age_us > horizon && w->appended > 0)
+		code = wbi_seen_prune(w->txn, w->tables, w->age_us - horizon,
+				      2 * w->appended, &forgotten, err);
+	if (code != WB_OK)
+		return code;
+	*ret = wbi_ingest_status_now(w->ingest);
+	ret->received += w->appended + w->duplicates + w->refused;
+	ret->duplicates += w->duplicates;
+	ret->refused += w->refused;
+	return wbi_ingest_status_put(w->txn, w->tables->status, ret, err);
+}
+
+static void write_is_durable(batch_write *w, const wbi_ingest_status *status)
+{
+	wbi_ingest *ingest = w->ingest;
+	ingest_batch *batch = &ingest->batch;
+
+	WB_ASSERT(w->at > batch->done);
+	WB_ASSERT(w->at - batch->done ==
+		  w->appended + w->duplicates + w->refused);
+	ingest->status = *status;
+	ingest->status_there = true;
+	ingest->stat.received += w->at - batch->done;
+	ingest->stat.appended += w->appended;
+	ingest->stat.duplicates += w->duplicates;
+	ingest->stat.refused += w->refused;
+	ingest->ack_due = batch->items[w->at - 1].delivery;
+	batch->done = w->at;
+	if (batch->done == batch->count)
+		batch_clear(batch);
+}
+
+wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
+			       wb_error *err)
+{
+	const ingest_batch *batch = &ingest->batch;
+	uint32_t left = batch->count - batch->done;
+	wbi_ingest_status status;
+	batch_write w = {
+		.ingest = ingest,
+		.tables = wbi_store_get_tables(ingest->store),
+		.at = batch->done,
+		.end = batch->done + (left < ingest->take ? left : ingest->take),
+		.age_us = wbi_ingest_status_now(ingest).age_us,
+	};
+	wb_code code;
+
+	WB_ASSERT(left > 0 && ingest->take > 0);
+	code = wbi_txn_begin(wb_store_env(ingest->store), true, &w.txn, err);
+	if (code != WB_OK)
+		return code;
+	code = write_items(&w, err);
+	if (code == WB_OK)
+		code = write_counts(&w, &status, err);
+	if (code != WB_OK) {
+		wbi_txn_abort(w.txn);
+		return code;
+	}
+	code = wbi_txn_commit(w.txn, err);
+	if (code != WB_OK)
+		return code;
+	write_is_durable(&w, &status);
+	*ret_appended = w.appended > 0;
+	return WB_OK;
+}
