@@ -63,7 +63,7 @@ uint32_t wb_call_attempt(const wb_call *call)
 
 uint64_t wb_call_position(const wb_call *call)
 {
-	return call->id.position;
+	return call->timer ? 0 : call->id.position;
 }
 
 int64_t wb_call_now_us(const wb_call *call)

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "inbox/call.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 
@@ -169,4 +170,32 @@ wb_code wbi_later_timer_cancel(wbi_later *later, wb_str name, wb_error *err)
 	wish->kind = LATER_CANCEL;
 	wish->name = name;
 	return WB_OK;
+}
+
+static wb_code later_do(const later_wish *wish, wb_call *call, wb_error *err)
+{
+	wb_code code;
+
+	switch (wish->kind) {
+	case LATER_EMIT:
+		return wb_emit(call, &wish->event, err);
+	case LATER_SET:
+		return wb_timer_set(call, wish->name, wish->due_us, wish->data,
+				    err);
+	case LATER_CANCEL:
+		code = wb_timer_cancel(call, wish->name, err);
+		return code == WB_ENOTFOUND ? WB_OK : code;
+	}
+	WB_ASSERT(false); /* every kind is listed */
+	return WB_ESTATE;
+}
+
+wb_code wbi_later_apply(const wbi_later *later, wb_call *call, wb_error *err)
+{
+	wb_code code = WB_OK;
+
+	WB_ASSERT(call->txn && !call->later);
+	for (size_t i = 0; i < later->count && code == WB_OK; i++)
+		code = later_do(&later->wishes[i], call, err);
+	return code;
 }

@@ -25,4 +25,8 @@ wb_code wbi_later_timer_set(wbi_later *later, wb_str name, int64_t due_us,
 			    wb_str data, wb_error *err);
 wb_code wbi_later_timer_cancel(wbi_later *later, wb_str name, wb_error *err);
 
+/* Do it all by wb_emit, wb_timer_set and wb_timer_cancel with `call`, which
+ * has a transaction. The first error ends it. */
+wb_code wbi_later_apply(const wbi_later *later, wb_call *call, wb_error *err);
+
 #endif

@@ -194,6 +194,21 @@ void wbi_txn_abort(MDB_txn *txn)
 		mdb_txn_abort(txn);
 }
 
+wb_code wbi_txn_nest(MDB_txn *parent, MDB_txn **ret, wb_error *err)
+{
+	int rc = mdb_txn_begin(mdb_txn_env(parent), parent, 0, ret);
+
+	return wbi_lmdb_fail(err, rc, __func__, "begin a nested transaction");
+}
+
+bool wbi_txn_is_sound(MDB_txn *txn, wbi_table table)
+{
+	MDB_stat stat;
+
+	/* LMDB tells of the flag through the calls that it makes fail. */
+	return mdb_stat(txn, table, &stat) == MDB_SUCCESS;
+}
+
 bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env)
 {
 	return mdb_txn_env(txn) == env;

@@ -35,6 +35,14 @@ wb_code wbi_table_open(MDB_txn *txn, const char *name, enum wbi_table_kind kind,
 wb_code wbi_txn_begin(MDB_env *env, bool write, MDB_txn **ret, wb_error *err);
 wb_code wbi_txn_commit(MDB_txn *txn, wb_error *err);
 void wbi_txn_abort(MDB_txn *txn); /* NULL allowed */
+
+/* A write transaction inside another, which must not be used until this one
+ * has ended. */
+wb_code wbi_txn_nest(MDB_txn *parent, MDB_txn **ret, wb_error *err);
+/* False: an error in it, which somebody else may have kept to himself, has
+ * spoilt it: it can only be aborted. `table` is any. */
+bool wbi_txn_is_sound(MDB_txn *txn, wbi_table table);
+
 bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env);
 
 /*
