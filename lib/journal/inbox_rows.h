@@ -94,9 +94,13 @@ wb_code wbi_seen_add(MDB_txn *txn, const wbi_store_tables *tables,
 wb_code wbi_seen_prune(MDB_txn *txn, const wbi_store_tables *tables,
 		       uint64_t before_us, uint64_t most, uint64_t *ret_count,
 		       wb_error *err);
-/* Any row of the two, for fsck. */
-wb_code wbi_seen_check(wb_str row_key, wb_str row, wb_error *err);
-wb_code wbi_seen_age_check(uint64_t number, wb_str row, wb_error *err);
+/* Any row of the two, for fsck; *ret_key is that of the row of `seen`. */
+wb_code wbi_seen_decode(wb_str row_key, wb_str row, uint64_t *ret_position,
+			wb_error *err);
+wb_code wbi_seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age_us,
+			    wb_str *ret_key, wb_error *err);
+/* "source S, id I", cut to fit. */
+void wbi_seen_describe(wb_str row_key, char *ret, size_t size);
 
 /* ---- work: what did not end inside its call ------------------------------ */
 
@@ -172,6 +176,11 @@ wb_code wbi_due_put(MDB_txn *txn, wbi_table due, int64_t due_us,
 		    const wbi_work_id *id, wb_error *err);
 wb_code wbi_due_del(MDB_txn *txn, wbi_table due, int64_t due_us,
 		    const wbi_work_id *id, wb_error *err);
+/* Is it there? */
+wb_code wbi_due_check(MDB_txn *txn, wbi_table due, int64_t due_us,
+		      const wbi_work_id *id, wb_error *err);
+wb_code wbi_due_key_parse(wb_str row_key, int64_t *ret_due_us, wbi_work_id *ret,
+			  wb_error *err);
 /* From a cursor. */
 wb_code wbi_due_decode(wb_str row_key, wb_str row, int64_t *ret_due_us,
 		       wbi_work_id *ret, wb_error *err);

@@ -4,7 +4,7 @@
  * younger than its journal: what it knows of positions past the copied head is
  * forgotten, so that the copy is sound. A restore makes a store of its own. Positions
  * behind its head were perhaps used in the old life, so its journals get new
- * origins, and nothing that the relay knew of such positions may stay: the
+ * origins, its handlers' positions with them, and nothing that the relay knew of such positions may stay: the
  * transactions that made those events are not in the copy.
  *
  * Two commits, relay first; a crash between them leaves a directory that has
@@ -17,6 +17,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/event/record.h"
+#include "lib/journal/inbox_rows.h"
 #include "lib/journal/journal.h"
 #include "lib/journal/parked.h"
 #include "lib/store/meta.h"
@@ -235,7 +236,73 @@ static wb_code restore_relay(restore *r, wb_error *err)
 	return code;
 }
 
-static wb_code restore_meta(restore *r, wb_error *err)
+/* ---- the store's own environment ---------------------------------------- */
+
+/* What handlers did is in this very copy, so they go on where it says. What a
+ * projection did is elsewhere and may be ahead: its row keeps the old origin,
+ * by which it finds out. */
+static wb_code restore_consumer(restore *r, MDB_txn *txn, char journal,
+				wb_str name, wbi_consumer *row, wb_error *err)
+{
+	bool outbox = journal == 'o';
+	wbi_journal old = wbi_journal_of(r->store,
+					 outbox ? WBI_OUTBOX : WBI_INBOX);
+	uint64_t first, head;
+	wb_code code;
+
+	if (row->kind != WBI_CONSUMER_HANDLER ||
+	    strcmp(row->origin, old.origin))
+		return WB_OK;
+	code = wbi_journal_range(&old, txn, &first, &head, err);
+	if (code != WB_OK)
+		return code;
+	memcpy(row->origin,
+	       outbox ? r->info.outbox_origin : r->info.inbox_origin,
+	       sizeof(row->origin));
+	if (row->position > head)
+		row->position = head;
+	return wbi_consumer_put(txn, wbi_store_get_tables(r->store)->consumers,
+				journal, name, row, err);
+}
+
+/* The first consumer at or behind *key; behind it is where to look next. */
+static wb_code restore_next_consumer(restore *r, MDB_txn *txn, wbi_row_key *key,
+				     wb_error *err)
+{
+	wbi_table table = wbi_store_get_tables(r->store)->consumers;
+	wb_str at = wbi_row_key_str(key), row, name;
+	wbi_cursor *cursor;
+	wbi_consumer c;
+	char journal;
+	wb_code code = wbi_cursor_open(txn, table, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
+	wbi_cursor_close(cursor);
+	if (code == WB_OK)
+		code = wbi_consumer_decode(at, row, &journal, &name, &c, err);
+	if (code != WB_OK)
+		return code;
+	memcpy(key->bytes, at.ptr, at.len);
+	key->bytes[at.len] = 0;
+	key->len = (uint16_t)(at.len + 1);
+	name = wb_str_n(key->bytes + 1, at.len - 1);
+	return restore_consumer(r, txn, journal, name, &c, err);
+}
+
+static wb_code restore_consumers(restore *r, MDB_txn *txn, wb_error *err)
+{
+	wbi_row_key key = {.len = 0};
+	wb_code code;
+
+	do {
+		code = restore_next_consumer(r, txn, &key, err);
+	} while (code == WB_OK);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+static wb_code restore_main(restore *r, wb_error *err)
 {
 	wbi_table meta = wbi_store_get_tables(r->store)->meta;
 	MDB_txn *txn;
@@ -243,7 +310,9 @@ static wb_code restore_meta(restore *r, wb_error *err)
 
 	if (code != WB_OK)
 		return code;
-	code = wbi_meta_write(txn, meta, &r->info, err);
+	code = restore_consumers(r, txn, err);
+	if (code == WB_OK)
+		code = wbi_meta_write(txn, meta, &r->info, err);
 	if (code == WB_OK)
 		return wb_store_commit(r->store, txn, err);
 	wb_store_abort(txn);
@@ -266,7 +335,7 @@ wb_code wbi_restore_rewrite(const char *dir, bool new_origin, wb_error *err)
 	}
 	code = restore_relay(&r, err);
 	if (code == WB_OK && new_origin)
-		code = restore_meta(&r, err);
+		code = restore_main(&r, err);
 	wb_store_close(r.store);
 	return code;
 }

@@ -17,10 +17,13 @@
  */
 #include "lib/journal/inbox_rows.h"
 
+#include <stdio.h>
+
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/store/row.h"
 
 enum {
@@ -169,21 +172,54 @@ static wb_code seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age,
 	return WB_OK;
 }
 
-wb_code wbi_seen_check(wb_str row_key, wb_str row, wb_error *err)
+wb_code wbi_seen_decode(wb_str row_key, wb_str row, uint64_t *ret_position,
+			wb_error *err)
 {
 	uint64_t position;
 	wb_code code = seen_decode(row_key, row, &position, err);
 
-	return code == WB_OK ? seen_key_check(row_key, err) : code;
+	if (code == WB_OK)
+		code = seen_key_check(row_key, err);
+	if (code == WB_OK)
+		*ret_position = position;
+	return code;
 }
 
-wb_code wbi_seen_age_check(uint64_t number, wb_str row, wb_error *err)
+wb_code wbi_seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age_us,
+			    wb_str *ret_key, wb_error *err)
 {
 	uint64_t age;
 	wb_str key;
 	wb_code code = seen_age_decode(number, row, &age, &key, err);
 
-	return code == WB_OK ? seen_key_check(key, err) : code;
+	if (code == WB_OK)
+		code = seen_key_check(key, err);
+	if (code != WB_OK)
+		return code;
+	*ret_age_us = age;
+	*ret_key = key;
+	return WB_OK;
+}
+
+void wbi_seen_describe(wb_str row_key, char *ret, size_t size)
+{
+	char source[128], id[128];
+	size_t at = 0, len = 0;
+
+	while (at < row_key.len && (uint8_t)row_key.ptr[at] > SEEN_IS_UUID)
+		at++;
+	wbi_text_show(wb_str_n(row_key.ptr, at), source, sizeof(source));
+	id[0] = '\0';
+	if (row_key.len == at + 1 + SEEN_UUID && row_key.ptr[at] != 0)
+		for (at++; at < row_key.len; at++)
+			len += (size_t)snprintf(id + len, sizeof(id) - len,
+						"%02x",
+						(uint8_t)row_key.ptr[at]);
+	else if (at < row_key.len)
+		wbi_text_show(
+			wb_str_n(row_key.ptr + at + 1, row_key.len - at - 1),
+			id, sizeof(id));
+	snprintf(ret, size, "source %s, id %s", source, id);
 }
 
 /* ---- use ---------------------------------------------------------------- */

@@ -185,8 +185,7 @@ wbi_row_key wbi_due_from(wb_str consumer, int64_t due_us)
 	wbi_row_key key = wbi_work_lane_prefix(consumer, WBI_LANE_KEYED);
 
 	key.len--; /* the lane comes later */
-	wbi_put_be64(key.bytes + key.len,
-		     (uint64_t)due_us ^ UINT64_C(1) << 63);
+	wbi_put_be64(key.bytes + key.len, (uint64_t)due_us ^ UINT64_C(1) << 63);
 	key.len += DUE_TIME;
 	return key;
 }
@@ -225,8 +224,8 @@ wb_code wbi_due_del(MDB_txn *txn, wbi_table due, int64_t due_us,
 
 /* The key of `work` that is in one of `due`, so that its parts are found; the
  * strings are then those of `row_key`. */
-static wb_code due_parse(wb_str row_key, int64_t *ret_due_us, wbi_work_id *ret,
-			 wb_error *err)
+wb_code wbi_due_key_parse(wb_str row_key, int64_t *ret_due_us, wbi_work_id *ret,
+			  wb_error *err)
 {
 	size_t consumer = row_key.len > 0 ? (uint8_t)row_key.ptr[0] : 0;
 	size_t front = 1 + consumer;
@@ -245,10 +244,19 @@ static wb_code due_parse(wb_str row_key, int64_t *ret_due_us, wbi_work_id *ret,
 		return code;
 	ret->consumer.ptr = row_key.ptr + 1;
 	ret->key.ptr = row_key.ptr + front + DUE_TIME + 2;
-	*ret_due_us = (int64_t)(wbi_get_be64((const uint8_t *)row_key.ptr +
-					     front) ^
-				UINT64_C(1) << 63);
+	*ret_due_us =
+		(int64_t)(wbi_get_be64((const uint8_t *)row_key.ptr + front) ^
+			  UINT64_C(1) << 63);
 	return WB_OK;
+}
+
+wb_code wbi_due_check(MDB_txn *txn, wbi_table due, int64_t due_us,
+		      const wbi_work_id *id, wb_error *err)
+{
+	wbi_row_key key = due_key(due_us, id);
+	wb_str row;
+
+	return wbi_get(txn, due, wbi_row_key_str(&key), &row, err);
 }
 
 wb_code wbi_due_decode(wb_str row_key, wb_str row, int64_t *ret_due_us,
@@ -263,5 +271,5 @@ wb_code wbi_due_decode(wb_str row_key, wb_str row, int64_t *ret_due_us,
 		code = wbi_row_done(&in, err);
 	if (code != WB_OK)
 		return code;
-	return due_parse(row_key, ret_due_us, ret, err);
+	return wbi_due_key_parse(row_key, ret_due_us, ret, err);
 }

@@ -64,17 +64,12 @@ wb_code wbi_meta_new(const wb_store_options *options, wbi_store_info *ret,
 	return WB_OK;
 }
 
-wb_code wbi_meta_read(MDB_txn *txn, wbi_table meta, wbi_store_info *ret,
-		      wb_error *err)
+static wb_code meta_decode(wb_str row, wbi_store_info *ret, wb_error *err)
 {
 	wbi_store_info info = {.format = WBI_STORE_FORMAT};
 	wbi_row_in in;
-	wb_str row;
 	wb_code code;
 
-	code = wbi_get(txn, meta, meta_key(), &row, err);
-	if (code != WB_OK)
-		return code;
 	code = wbi_row_open(&in, meta_key(), row, WBI_ROW_STORE,
 			    WBI_STORE_FORMAT, "the store", err);
 	if (code != WB_OK)
@@ -90,6 +85,15 @@ wb_code wbi_meta_read(MDB_txn *txn, wbi_table meta, wbi_store_info *ret,
 	if (code == WB_OK)
 		*ret = info;
 	return code;
+}
+
+wb_code wbi_meta_read(MDB_txn *txn, wbi_table meta, wbi_store_info *ret,
+		      wb_error *err)
+{
+	wb_str row;
+	wb_code code = wbi_get(txn, meta, meta_key(), &row, err);
+
+	return code == WB_OK ? meta_decode(row, ret, err) : code;
 }
 
 wb_code wbi_meta_write(MDB_txn *txn, wbi_table meta, const wbi_store_info *info,
@@ -131,9 +135,9 @@ static wb_code meta_open(MDB_txn *txn, bool create, const meta_table *tables,
 			 size_t count, wb_error *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		wb_code code = wbi_table_open(txn, tables[i].name,
-					      tables[i].kind, create,
-					      tables[i].ret, err);
+		wb_code code =
+			wbi_table_open(txn, tables[i].name, tables[i].kind,
+				       create, tables[i].ret, err);
 
 		if (code != WB_OK)
 			return code;
@@ -147,30 +151,149 @@ wb_code wbi_meta_open_table(MDB_txn *txn, wbi_table *ret, wb_error *err)
 			      err);
 }
 
+/* ---- which tables there are --------------------------------------------- */
+
+static wb_str meta_tables_key(void)
+{
+	return wb_str_from("tables");
+}
+
+static wb_code meta_tables_decode(wb_str row, uint32_t *ret, wb_error *err)
+{
+	uint32_t count;
+	wbi_row_in in;
+	wb_code code = wbi_row_open(&in, meta_tables_key(), row, WBI_ROW_TABLES,
+				    1, "the number of tables", err);
+
+	if (code != WB_OK)
+		return code;
+	count = wbi_row_get_u32(&in);
+	code = wbi_row_done(&in, err);
+	if (code == WB_OK)
+		*ret = count;
+	return code;
+}
+
+static wb_code meta_tables_read(MDB_txn *txn, wbi_table meta, uint32_t *ret,
+				wb_error *err)
+{
+	wb_str row;
+	wb_code code = wbi_get(txn, meta, meta_tables_key(), &row, err);
+
+	if (code == WB_ENOTFOUND) {
+		*ret = WBI_TABLES_JOURNALS;
+		return WB_OK;
+	}
+	return code == WB_OK ? meta_tables_decode(row, ret, err) : code;
+}
+
+static wb_code meta_tables_write(MDB_txn *txn, wbi_table meta, uint32_t count,
+				 wb_error *err)
+{
+	uint8_t bytes[WBI_ROW_EXTRA + 4];
+	wbi_row_out out;
+
+	wbi_row_begin(&out, bytes, sizeof(bytes), WBI_ROW_TABLES, 1);
+	wbi_row_put_u32(&out, count);
+	wbi_row_seal(&out, meta_tables_key());
+	return wbi_put(txn, meta, meta_tables_key(),
+		       wb_str_n(bytes, sizeof(bytes)), err);
+}
+
+wb_code wbi_meta_check(wb_str row_key, wb_str row, wb_error *err)
+{
+	wbi_store_info info;
+	uint32_t count;
+
+	if (wb_str_eq(row_key, meta_key()))
+		return meta_decode(row, &info, err);
+	if (wb_str_eq(row_key, meta_tables_key()))
+		return meta_tables_decode(row, &count, err);
+	return WBI_FAIL(err, WB_ECORRUPT, "a row of unknown name");
+}
+
+/* In the order in which they came into being. */
+static void meta_list(wbi_store_tables *t, meta_table ret[WBI_TABLES_ALL])
+{
+	const meta_table tables[WBI_TABLES_ALL] = {
+		{"waybill.meta", WBI_TABLE_BYTES, &t->meta},
+		{"waybill.outbox", WBI_TABLE_POSITION, &t->outbox},
+		{"waybill.inbox", WBI_TABLE_POSITION, &t->inbox},
+		{"waybill.consumers", WBI_TABLE_BYTES, &t->consumers},
+		{"waybill.seen", WBI_TABLE_BYTES, &t->seen},
+		{"waybill.seen_age", WBI_TABLE_POSITION, &t->seen_age},
+		{"waybill.work", WBI_TABLE_BYTES, &t->work},
+		{"waybill.due", WBI_TABLE_BYTES, &t->due},
+		{"waybill.dead", WBI_TABLE_POSITION, &t->dead},
+		{"waybill.audit", WBI_TABLE_POSITION, &t->audit},
+		{"waybill.status", WBI_TABLE_BYTES, &t->status},
+		{"waybill.streams", WBI_TABLE_BYTES, &t->streams},
+		{"waybill.stream_index", WBI_TABLE_BYTES, &t->stream_index},
+		{"waybill.categories", WBI_TABLE_BYTES, &t->categories},
+		{"waybill.category_index", WBI_TABLE_BYTES, &t->category_index},
+		{"waybill.snapshots", WBI_TABLE_BYTES, &t->snapshots},
+	};
+
+	memcpy(ret, tables, sizeof(tables));
+}
+
+_Static_assert((int)WBI_TABLES_ALL <= (int)WB_STORE_TABLES,
+	       "the host has room for them");
+
+wb_code wbi_meta_open_present(MDB_txn *txn, wbi_store_tables *ret,
+			      uint32_t *ret_count, wb_error *err)
+{
+	meta_table tables[WBI_TABLES_ALL];
+	wb_error cause = WB_ERROR_INIT;
+	uint32_t count = 0;
+	wb_code code;
+
+	meta_list(ret, tables);
+	code = wbi_meta_open_table(txn, &ret->meta, err);
+	if (code == WB_OK)
+		code = meta_tables_read(txn, ret->meta, &count, err);
+	if (code != WB_OK)
+		return code;
+	if (count > WBI_TABLES_ALL)
+		count = WBI_TABLES_ALL; /* a newer waybill's are not ours */
+	*ret_count = count;
+	code = meta_open(txn, false, tables, count, &cause);
+	if (code == WB_ENOTFOUND)
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"%.200s, though the store was made with it; "
+				"run waybill fsck",
+				cause.text);
+	if (code != WB_OK && err && err->code == WB_OK)
+		*err = cause;
+	return code;
+}
+
+static wb_code meta_make_tables(MDB_txn *txn, wbi_store_tables *ret,
+				wb_error *err)
+{
+	meta_table tables[WBI_TABLES_ALL];
+	uint32_t count;
+	wb_code code;
+
+	meta_list(ret, tables);
+	code = meta_open(txn, true, tables, WBI_TABLES_ALL, err);
+	if (code == WB_OK)
+		code = meta_tables_read(txn, ret->meta, &count, err);
+	if (code == WB_OK && count < WBI_TABLES_ALL)
+		code = meta_tables_write(txn, ret->meta, WBI_TABLES_ALL, err);
+	return code;
+}
+
 wb_code wbi_meta_open_tables(MDB_txn *txn, bool create, wbi_store_tables *ret,
 			     wb_error *err)
 {
-	const meta_table tables[] = {
-		{"waybill.meta", WBI_TABLE_BYTES, &ret->meta},
-		{"waybill.outbox", WBI_TABLE_POSITION, &ret->outbox},
-		{"waybill.inbox", WBI_TABLE_POSITION, &ret->inbox},
-		{"waybill.consumers", WBI_TABLE_BYTES, &ret->consumers},
-		{"waybill.seen", WBI_TABLE_BYTES, &ret->seen},
-		{"waybill.seen_age", WBI_TABLE_POSITION, &ret->seen_age},
-		{"waybill.work", WBI_TABLE_BYTES, &ret->work},
-		{"waybill.due", WBI_TABLE_BYTES, &ret->due},
-		{"waybill.dead", WBI_TABLE_POSITION, &ret->dead},
-		{"waybill.audit", WBI_TABLE_POSITION, &ret->audit},
-		{"waybill.status", WBI_TABLE_BYTES, &ret->status},
-		{"waybill.streams", WBI_TABLE_BYTES, &ret->streams},
-		{"waybill.stream_index", WBI_TABLE_BYTES, &ret->stream_index},
-		{"waybill.categories", WBI_TABLE_BYTES, &ret->categories},
-		{"waybill.category_index", WBI_TABLE_BYTES,
-		 &ret->category_index},
-		{"waybill.snapshots", WBI_TABLE_BYTES, &ret->snapshots},
-	};
+	uint32_t count;
+	wb_code code;
 
-	return meta_open(txn, create, tables, WBI_COUNT(tables), err);
+	if (create)
+		return meta_make_tables(txn, ret, err);
+	code = wbi_meta_open_present(txn, ret, &count, err);
+	return code == WB_OK && count < WBI_TABLES_ALL ? WB_ENOTFOUND : code;
 }
 
 wb_code wbi_meta_open_relay_tables(MDB_txn *txn, bool create,

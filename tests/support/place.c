@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/assert.h"
 #include "tests/support/testing.h"
 
 int test_place_setup(void **state)
@@ -23,8 +24,8 @@ int test_place_setup(void **state)
 		 tmp && *tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(place->dir));
 	assert_true((size_t)snprintf(place->store, sizeof(place->store),
-				     "%.4000s/store", place->dir) <
-		    sizeof(place->store));
+				     "%.4000s/store",
+				     place->dir) < sizeof(place->store));
 	*state = place;
 	return 0;
 }
@@ -110,6 +111,36 @@ wb_store *test_store_make(const char *dir)
 
 	assert_ok(wb_store_create(dir, &options, &err), err);
 	return test_store_open(dir);
+}
+
+void test_store_make_old(const char *dir)
+{
+	static const char *const names[] = {
+		"waybill.consumers",  "waybill.seen",
+		"waybill.seen_age",   "waybill.work",
+		"waybill.due",        "waybill.dead",
+		"waybill.audit",      "waybill.status",
+		"waybill.streams",    "waybill.stream_index",
+		"waybill.categories", "waybill.category_index",
+		"waybill.snapshots"};
+	static char row[] = "tables";
+	MDB_val key = {sizeof(row) - 1, row};
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, WB_STORE_TABLES), 0);
+	assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	for (size_t i = 0; i < WBI_COUNT(names); i++) {
+		assert_int_equal(mdb_dbi_open(txn, names[i], 0, &dbi), 0);
+		assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	}
+	assert_int_equal(mdb_dbi_open(txn, "waybill.meta", 0, &dbi), 0);
+	assert_int_equal(mdb_del(txn, dbi, &key, NULL), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
 }
 
 static wb_str place_data(unsigned number, char buf[32])

@@ -30,6 +30,9 @@ wb_store_options test_store_options(void);
 wb_store *test_store_open(const char *dir);
 wb_store *test_store_make(const char *dir);
 
+/* Take away the tables that stores did not have before there was an inbox. */
+void test_store_make_old(const char *dir);
+
 /* Commit `count` events in one transaction, data "event N" with N from
  * `number` on; returns the position of the first. */
 uint64_t test_append(wb_store *store, unsigned number, size_t count);

@@ -5,6 +5,7 @@
  * flip is walked in a child, since LMDB may crash on it; that counts as found,
  * as it does for `waybill fsck`.
  */
+#include "tests/support/inbox_rows.h"
 #include "tests/support/place.h"
 #include "tests/support/testing.h"
 
@@ -80,7 +81,7 @@ static uint32_t digest_env(const char *dir, const char *const *names)
 
 	if (mdb_env_create(&env))
 		return 1;
-	mdb_env_set_maxdbs(env, 16);
+	mdb_env_set_maxdbs(env, WB_STORE_TABLES);
 	if (mdb_env_open(env, dir, MDB_RDONLY | MDB_NOTLS, 0600) ||
 	    mdb_txn_begin(env, NULL, MDB_RDONLY, &txn)) {
 		mdb_env_close(env);
@@ -100,8 +101,11 @@ static uint32_t digest_env(const char *dir, const char *const *names)
 
 static uint32_t digest_store(const char *dir)
 {
-	static const char *const names[] = {"waybill.meta", "waybill.outbox",
-					    "waybill.inbox", NULL};
+	static const char *const names[] = {
+		"waybill.meta",      "waybill.outbox", "waybill.inbox",
+		"waybill.consumers", "waybill.seen",   "waybill.seen_age",
+		"waybill.work",      "waybill.due",    "waybill.dead",
+		"waybill.audit",     "waybill.status", NULL};
 	static const char *const relay[] = {
 		"relay.cursor", "relay.parked", "relay.keys", "relay.held",
 		"relay.audit",  "relay.status", NULL};
@@ -206,6 +210,7 @@ static void make_small(const char *dir)
 	/* Two commits at least, and a tree of more than one page. */
 	for (unsigned i = 0; i < 4; i++)
 		test_append(store, i * 10, 10);
+	test_inbox_fill(store);
 	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), true, &txn, &err),
 		  err);
 	for (uint64_t i = 1; i < 4; i++)

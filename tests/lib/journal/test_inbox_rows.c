@@ -118,12 +118,20 @@ static wb_code decode_dead(wb_str key, wb_str row, wb_error *err)
 	return wbi_dead_decode(number, row, &dead, err);
 }
 
+static wb_code decode_seen(wb_str key, wb_str row, wb_error *err)
+{
+	uint64_t position;
+
+	return wbi_seen_decode(key, row, &position, err);
+}
+
 static wb_code decode_age(wb_str key, wb_str row, wb_error *err)
 {
-	uint64_t number;
+	uint64_t number, age;
+	wb_str seen;
 
 	memcpy(&number, key.ptr, sizeof(number));
-	return wbi_seen_age_check(number, row, err);
+	return wbi_seen_age_decode(number, row, &age, &seen, err);
 }
 
 /* ---- consumers ---------------------------------------------------------- */
@@ -464,7 +472,7 @@ static void the_longest_names_fit(void **state)
 	assert_ok(wbi_seen_add(f.txn, f.tables, wb_str_n(text, 255),
 			       wb_str_n(text, 255), 1, 1, &position, &f.err),
 		  f.err);
-	assert_damage_noticed(&f, f.tables->seen, wbi_seen_check);
+	assert_damage_noticed(&f, f.tables->seen, decode_seen);
 	end(&f);
 }
 
@@ -640,7 +648,7 @@ static void an_id_is_known_by_its_source(void **state)
 			 WB_EEXISTS);
 	assert_int_equal(ret, 10);
 	assert_int_equal(f.err.code, WB_OK);
-	assert_damage_noticed(&f, f.tables->seen, wbi_seen_check);
+	assert_damage_noticed(&f, f.tables->seen, decode_seen);
 	assert_damage_noticed(&f, f.tables->seen_age, decode_age);
 	end(&f);
 }

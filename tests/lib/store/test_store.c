@@ -301,6 +301,45 @@ static void a_hosts_environment_takes_a_store_in(void **state)
 	wb_store_close(store);
 }
 
+static void a_store_of_before_the_inbox_gets_its_tables(void **state)
+{
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	wb_store *store = test_store_make(place->store);
+	uint64_t bytes, rows;
+	MDB_txn *txn = NULL;
+
+	test_append(store, 1, 5);
+	wb_store_close(store);
+	test_store_make_old(place->store);
+	store = test_store_open(place->store);
+	assert_int_equal(test_read_all(store, 1), 5);
+	assert_ok(wb_store_begin(store, &txn, &err), err);
+	assert_ok(wbi_table_size(txn, wbi_store_get_tables(store)->status,
+				 &bytes, &rows, &err),
+		  err);
+	wb_store_abort(txn);
+	wb_store_close(store);
+	wb_store_close(test_store_open(place->store));
+}
+
+static void a_table_that_is_gone_is_damage(void **state)
+{
+	test_place *place = *state;
+	wb_store *store = test_store_make(place->store);
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn = NULL;
+
+	assert_ok(wb_store_begin(store, &txn, &err), err);
+	assert_int_equal(mdb_drop(txn, wbi_store_get_tables(store)->work, 1),
+			 0);
+	assert_ok(wb_store_commit(store, txn, &err), err);
+	wb_store_close(store);
+	assert_int_equal(wb_store_open(place->store, NULL, &store, &err),
+			 WB_ECORRUPT);
+	assert_non_null(strstr(err.text, "waybill.work"));
+}
+
 static void the_map_size_is_the_one_stored(void **state)
 {
 	test_place *place = *state;
@@ -367,6 +406,8 @@ int main(void)
 		T(options_that_make_no_sense_are_named),
 		T(an_environment_that_would_lose_events_is_refused),
 		T(a_hosts_environment_takes_a_store_in),
+		T(a_store_of_before_the_inbox_gets_its_tables),
+		T(a_table_that_is_gone_is_damage),
 		T(the_map_size_is_the_one_stored),
 		T(readers_of_dead_processes_are_cleared),
 	};
