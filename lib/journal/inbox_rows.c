@@ -316,6 +316,20 @@ wb_code wbi_dead_add(MDB_txn *txn, const wbi_store_tables *tables,
 	return code;
 }
 
+wb_code wbi_dead_put(MDB_txn *txn, wbi_table dead, uint64_t number,
+		     const wbi_dead *row, wb_error *err)
+{
+	wbi_row_room room;
+	wb_code code = wbi_row_room_init(&room, dead_size(row), err);
+
+	if (code != WB_OK)
+		return code;
+	dead_encode(row, number, &room);
+	code = wbi_put_at(txn, dead, number, wbi_row_room_str(&room), err);
+	wbi_row_room_fini(&room);
+	return code;
+}
+
 wb_code wbi_dead_decode(uint64_t number, wb_str row, wbi_dead *ret,
 			wb_error *err)
 {

@@ -226,6 +226,9 @@ wb_code wbi_dead_add(MDB_txn *txn, const wbi_store_tables *tables,
 		     const wbi_dead *row, uint64_t *ret_number, wb_error *err);
 wb_code wbi_dead_get(MDB_txn *txn, wbi_table dead, uint64_t number,
 		     wbi_dead *ret, wb_error *err);
+/* Write one again that is there. */
+wb_code wbi_dead_put(MDB_txn *txn, wbi_table dead, uint64_t number,
+		     const wbi_dead *row, wb_error *err);
 wb_code wbi_dead_del(MDB_txn *txn, wbi_table dead, uint64_t number,
 		     wb_error *err);
 wb_code wbi_dead_decode(uint64_t number, wb_str row, wbi_dead *ret,

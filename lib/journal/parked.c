@@ -13,7 +13,7 @@
 #include "lib/base/error.h"
 #include "lib/store/row.h"
 
-enum { PARKED_VERSION = 1 };
+enum { PARKED_VERSION = 1, AUDIT_VERSION = 2 /* handler and number */ };
 
 static const char count_prefix[] = "count/";
 
@@ -333,6 +333,7 @@ wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 	size_t size = WBI_ROW_EXTRA + 8 + 8 + wbi_row_str_size(row->who) +
 		      wbi_row_str_size(row->what) + wbi_row_str_size(row->why) +
 		      wbi_row_str_size(row->key) + wbi_row_str_size(row->id);
+	bool inbox = row->handler.len > 0 || row->number > 0;
 	wbi_row_out out;
 	uint64_t number;
 	uint8_t *bytes;
@@ -342,10 +343,13 @@ wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 	if (code != WB_OK)
 		return code;
 	number++;
+	if (inbox)
+		size += wbi_row_str_size(row->handler) + 8;
 	code = wbi_append_at(txn, audit, number, size, &bytes, err);
 	if (code != WB_OK)
 		return code;
-	wbi_row_begin(&out, bytes, size, WBI_ROW_AUDIT, PARKED_VERSION);
+	wbi_row_begin(&out, bytes, size, WBI_ROW_AUDIT,
+		      inbox ? AUDIT_VERSION : PARKED_VERSION);
 	wbi_row_put_u64(&out, (uint64_t)row->time_us);
 	wbi_row_put_u64(&out, row->position);
 	wbi_row_put_str(&out, row->who);
@@ -353,6 +357,10 @@ wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 	wbi_row_put_str(&out, row->why);
 	wbi_row_put_str(&out, row->key);
 	wbi_row_put_str(&out, row->id);
+	if (inbox) {
+		wbi_row_put_str(&out, row->handler);
+		wbi_row_put_u64(&out, row->number);
+	}
 	wbi_row_seal(&out, wb_str_n(&number, sizeof(number)));
 	if (ret_number)
 		*ret_number = number;
@@ -367,7 +375,7 @@ wb_code wbi_audit_decode(uint64_t number, wb_str row, wbi_audit *ret,
 	wb_code code;
 
 	code = wbi_row_open(&in, wb_str_n(&number, sizeof(number)), row,
-			    WBI_ROW_AUDIT, PARKED_VERSION, "an audit row", err);
+			    WBI_ROW_AUDIT, AUDIT_VERSION, "an audit row", err);
 	if (code != WB_OK)
 		return code;
 	a.time_us = (int64_t)wbi_row_get_u64(&in);
@@ -377,6 +385,10 @@ wb_code wbi_audit_decode(uint64_t number, wb_str row, wbi_audit *ret,
 	a.why = wbi_row_get_str(&in);
 	a.key = wbi_row_get_str(&in);
 	a.id = wbi_row_get_str(&in);
+	if ((uint8_t)row.ptr[1] >= AUDIT_VERSION) {
+		a.handler = wbi_row_get_str(&in);
+		a.number = wbi_row_get_u64(&in);
+	}
 	code = wbi_row_done(&in, err);
 	if (code == WB_OK)
 		*ret = a;

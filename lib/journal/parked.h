@@ -115,7 +115,7 @@ wb_code wbi_held_del(MDB_txn *txn, wbi_table held, wb_str exchange,
 wb_code wbi_held_decode(wb_str row_key, wb_str row, wb_str *ret_exchange,
 			wbi_held *ret, wb_error *err);
 
-/* ---- relay.audit: by number --------------------------------------------- */
+/* ---- relay.audit, and the inbox's audit: by number ------------------------ */
 
 typedef struct wbi_audit {
 	int64_t time_us;
@@ -123,6 +123,9 @@ typedef struct wbi_audit {
 	wb_str who, what, why;
 	wb_str key; /* whose events were meant; "" if none or without key */
 	wb_str id;  /* of the one event, as far as it could be read */
+	/* Of the inbox only; else "" and 0, and the row is as it always was. */
+	wb_str handler;  /* whose dead letter, timer or cursor it was */
+	uint64_t number; /* of the dead letter */
 } wbi_audit;
 
 /* Behind the last one; *ret_number may be NULL. */
