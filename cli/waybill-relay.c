@@ -11,18 +11,17 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <waybill/amqp.h>
 #include <waybill/relay.h>
 
 #include "cli/command.h"
+#include "cli/declarer.h"
 #include "cli/notify.h"
-#include "cli/topology.h"
+#include "cli/signals.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -32,8 +31,6 @@
 enum {
 	TICK_MS = 1000,     /* look at the state at least so often */
 	DECLARE_MS = 20000, /* one attempt; below the watchdog's time */
-	REDECLARE_MS = 5000,
-	REDECLARE_EACH_US = 30 * 1000000,
 	URI_SHOWN = 512
 };
 
@@ -46,16 +43,15 @@ typedef struct daemon_state {
 	const relay_flags *flags;
 	wb_store *store;
 	wb_routes *routes;
-	wb_broker *broker, *declarer;
-	cli_topology *topology;
+	wb_broker *broker;
+	cli_declarer declarer;
 	wb_relay *relay;
 	int signal_fd;
 	int stops; /* signals that asked for the end */
 	wb_relay_state told;
 	int64_t alive_at_us;
 	uint64_t watchdog_us;
-	int64_t redeclare_at_us; /* not before; 0: at once */
-	bool declared, was_empty;
+	bool was_empty;
 } daemon_state;
 
 static const cli_flag relay_flag_table[] = {
@@ -82,35 +78,15 @@ static int64_t mono_us(void)
 
 /* ---- signals and the service manager ----------------------------------- */
 
-static int signals_open(daemon_state *d)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	signal(SIGPIPE, SIG_IGN);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-		return cli_fail(d->ctx, CLI_FAILED, "sigprocmask: %s",
-				strerror(errno));
-	d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (d->signal_fd < 0)
-		return cli_fail(d->ctx, CLI_FAILED, "signalfd: %s",
-				strerror(errno));
-	return CLI_OK;
-}
-
 static void signals_take(daemon_state *d)
 {
-	struct signalfd_siginfo info;
+	int signo;
 
-	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+	while ((signo = cli_signals_next(d->signal_fd))) {
 		d->stops++;
 		if (d->stops == 1)
 			cli_notify_stopping();
-		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s",
-			strsignal((int)info.ssi_signo),
+		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s", strsignal(signo),
 			d->stops == 1 ? "draining, a second one ends at once"
 				      : "ending at once");
 		if (d->relay)
@@ -130,61 +106,14 @@ static void alive(daemon_state *d)
 
 /* ---- topology ---------------------------------------------------------- */
 
-static void log_refusals(daemon_state *d)
-{
-	for (size_t i = 0; i < cli_topology_count(d->topology); i++) {
-		const cli_topology_row *row = cli_topology_at(d->topology, i);
-
-		if (row->asked && !row->ok)
-			wbi_log(&d->ctx->log, WB_LOG_ERROR, "%s %s%s%s: %s",
-				row->kind, row->name,
-				row->detail[0] ? ", " : "", row->detail,
-				row->problem.text);
-	}
-}
-
-/* What the broker refuses is said, loudly, and the relay goes on all the same:
- * events for an exchange that is missing are held, others must not wait for a
- * queue's wrong argument. An error: it could not be asked. */
-static wb_code declare(daemon_state *d, uint32_t timeout_ms, wb_error *err)
-{
-	size_t refused;
-	wb_code rc;
-
-	alive(d);
-	rc = cli_topology_apply(d->topology, d->declarer, timeout_ms,
-				d->signal_fd, &refused, err);
-	if (rc != WB_OK)
-		return rc;
-	d->declared = true;
-	if (refused > 0)
-		log_refusals(d);
-	return WB_OK;
-}
-
 /* Before each connect: a broker that comes late, or comes back empty, has the
  * topology before it is sent the first event. */
 static wb_code prepare(void *ctx, wb_error *err)
 {
-	return declare(ctx, DECLARE_MS, err);
-}
+	daemon_state *d = ctx;
 
-/* An exchange that went away under a connection is declared anew; the relay
- * finds it at its next probe. */
-static void declare_held(daemon_state *d, const wb_relay_stat *stat)
-{
-	wb_error err = WB_ERROR_INIT;
-
-	if (stat->held == 0)
-		d->redeclare_at_us = 0;
-	if (stat->held == 0 || stat->state != WB_RELAY_RUNNING ||
-	    d->ctx->config.declare != WB_DECLARE_CREATE ||
-	    mono_us() < d->redeclare_at_us)
-		return;
-	if (declare(d, REDECLARE_MS, &err) != WB_OK)
-		wbi_log(&d->ctx->log, WB_LOG_WARN,
-			"cannot declare the missing exchange: %s", err.text);
-	d->redeclare_at_us = mono_us() + REDECLARE_EACH_US;
+	alive(d);
+	return cli_declarer_apply(&d->declarer, DECLARE_MS, err);
 }
 
 /* ---- the loop ---------------------------------------------------------- */
@@ -220,10 +149,11 @@ static wb_code loop(daemon_state *d, wb_error *err)
 		alive(d);
 		stat = wb_relay_get_stat(d->relay);
 		tell_state(d, &stat);
-		declare_held(d, &stat);
+		if (stat.state == WB_RELAY_RUNNING)
+			cli_declarer_held(&d->declarer, stat.held);
 		if (stat.state == WB_RELAY_STOPPED)
 			break;
-		if (d->flags->until_empty && stat.idle && d->declared &&
+		if (d->flags->until_empty && stat.idle && d->declarer.declared &&
 		    d->stops == 0 && !d->was_empty) {
 			d->was_empty = true;
 			wb_relay_stop(d->relay);
@@ -258,7 +188,7 @@ static wb_relay_options options_of(daemon_state *d)
 	options.limits.header_bytes = config->header_bytes_max;
 	options.sole_user = true;
 	options.log = &d->ctx->log;
-	if (config->declare != WB_DECLARE_NEVER)
+	if (d->declarer.wanted)
 		options.prepare = prepare;
 	options.prepare_ctx = d;
 	return options;
@@ -267,19 +197,14 @@ static wb_relay_options options_of(daemon_state *d)
 /* What can be checked without a store or a broker. */
 static int open_config(daemon_state *d)
 {
-	wb_error err = WB_ERROR_INIT;
 	int code;
 
 	code = cli_open_routes(d->ctx, &d->routes);
 	if (code == CLI_OK)
 		code = cli_open_broker(d->ctx, &d->broker);
 	if (code == CLI_OK)
-		code = cli_open_broker(d->ctx, &d->declarer);
-	if (code != CLI_OK)
-		return code;
-	if (cli_topology_new(&d->ctx->config, &d->topology, &err) != WB_OK)
-		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
-	return CLI_OK;
+		code = cli_declarer_init(&d->declarer, d->ctx);
+	return code;
 }
 
 static int open_rest(daemon_state *d)
@@ -289,7 +214,8 @@ static int open_rest(daemon_state *d)
 	wb_error err = WB_ERROR_INIT;
 	int code;
 
-	code = signals_open(d);
+	code = cli_signals_open(d->ctx, 0, &d->signal_fd);
+	d->declarer.stop_fd = d->signal_fd;
 	if (code == CLI_OK)
 		code = cli_open_store(d->ctx, &d->store);
 	if (code != CLI_OK)
@@ -308,8 +234,7 @@ static int open_rest(daemon_state *d)
 static void close_all(daemon_state *d)
 {
 	wb_relay_close(d->relay);
-	cli_topology_free(d->topology);
-	wb_broker_free(d->declarer);
+	cli_declarer_fini(&d->declarer);
 	wb_broker_free(d->broker);
 	wb_store_close(d->store);
 	wb_routes_free(d->routes);
@@ -364,7 +289,7 @@ static int relay_run(cli_context *ctx)
 	if (code == CLI_OK)
 		code = open_rest(&d);
 	if (code == CLI_OK) {
-		d.declared = ctx->config.declare == WB_DECLARE_NEVER;
+		d.declarer.declared = !d.declarer.wanted;
 		if (loop(&d, &err) != WB_OK)
 			code = cli_fail_error(ctx, &err);
 		else if (d.flags->until_empty)
