@@ -67,6 +67,7 @@ is "an empty store needs no broker" 0 $code
 
 # start ARGS...: in the background, $pid; its log in $dir/log
 start() {
+	: >log # now: what it is looked for in must not be the last one's
 	"$relay" "$@" >log 2>&1 </dev/null &
 	pid=$!
 }
