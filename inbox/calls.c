@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +64,7 @@ typedef struct calls_slot {
 	_Atomic uint32_t sequence;
 	_Atomic uint32_t end; /* enum wbi_call_end; by whoever knows */
 	_Atomic uint64_t words[CALLS_WORDS];
-	uint8_t pad[CALLS_SLOT_SIZE - 2 * 4 - CALLS_WORDS * 8];
+	_Atomic uint64_t thread; /* its pthread_self(): no system call */
 } calls_slot;
 
 typedef struct calls_page {
@@ -247,6 +248,8 @@ void wbi_calls_enter(wbi_calls *calls, unsigned slot, const wbi_work_id *id,
 			      memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 	atomic_store_explicit(&s->end, WBI_CALL_UNKNOWN, memory_order_relaxed);
+	atomic_store_explicit(&s->thread, (uint64_t)pthread_self(),
+			      memory_order_relaxed);
 	for (size_t i = 0; i < count; i++)
 		atomic_store_explicit(&s->words[i], words[i],
 				      memory_order_relaxed);
@@ -310,6 +313,25 @@ void wbi_calls_mark(wbi_calls *calls, unsigned slot, wbi_call_end end)
 {
 	atomic_store_explicit(&calls_slot_of(calls, slot)->end, (uint32_t)end,
 			      memory_order_relaxed);
+}
+
+bool wbi_calls_mark_self(wbi_calls *calls, wbi_call_end end)
+{
+	uint64_t self = (uint64_t)pthread_self();
+
+	for (unsigned i = 0; i < WBI_CALLS_MAX; i++) {
+		calls_slot *s = &calls->page->slots[i];
+
+		if ((atomic_load_explicit(&s->sequence, memory_order_relaxed) &
+		     3) != CALLS_NOTED ||
+		    atomic_load_explicit(&s->thread, memory_order_relaxed) !=
+			    self)
+			continue;
+		atomic_store_explicit(&s->end, (uint32_t)end,
+				      memory_order_relaxed);
+		return true;
+	}
+	return false;
 }
 
 void wbi_calls_clear(wbi_calls *calls)

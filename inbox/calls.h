@@ -45,9 +45,11 @@ void wbi_calls_leave(wbi_calls *calls, unsigned slot);
 
 /* False: no call in this slot, or just changing. Any process, any thread. */
 bool wbi_calls_get(const wbi_calls *calls, unsigned slot, wbi_call_noted *ret);
-/* Note how it ended, by the supervisor or (async-signal-safe) a signal handler
- * on the call's own thread. */
+/* Note how it ended, by the supervisor. */
 void wbi_calls_mark(wbi_calls *calls, unsigned slot, wbi_call_end end);
+/* The same for the call that this thread is in; false: in none. For a signal
+ * handler (async-signal-safe). */
+bool wbi_calls_mark_self(wbi_calls *calls, wbi_call_end end);
 /* After recovery: every slot is empty. While no call is in progress. */
 void wbi_calls_clear(wbi_calls *calls);
 

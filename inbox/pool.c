@@ -101,13 +101,17 @@ static void *pool_main(void *arg)
 	return NULL;
 }
 
-/* Signals are the host's business, on the host's threads. */
+/* Signals are the host's business, on the host's threads; but for a thread's own
+ * faults, which the host may want to hear of before the end. */
 static wb_code pool_start(wbi_pool *pool, unsigned threads, wb_error *err)
 {
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 	sigset_t all, before;
 	int rc = 0;
 
 	sigfillset(&all);
+	for (size_t i = 0; i < WBI_COUNT(faults); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (pool->count < threads && rc == 0) {
 		pool_thread *t = &pool->threads[pool->count];

@@ -19,7 +19,8 @@ typedef struct wbi_task {
 	struct wbi_task *next;
 } wbi_task;
 
-/* 1..WBI_POOL_MAX threads; all signals are blocked in them. WB_ENOMEM,
+/* 1..WBI_POOL_MAX threads; all signals but
+ * their own faults are blocked in them. WB_ENOMEM,
  * WB_EAGAIN (no more threads), WB_EIO. */
 wb_code wbi_pool_open(unsigned threads, wbi_pool **ret, wb_error *err);
 /* Waits for what runs; what no thread has begun is dropped, unrun. NULL
