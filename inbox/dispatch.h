@@ -17,6 +17,11 @@
 
 typedef struct wbi_dispatch wbi_dispatch;
 
+/* Are they declared as they must be? WB_EINVAL names the handler and says what
+ * is wrong. Opens nothing. */
+wb_code wbi_dispatch_check(const wb_handler *const *handlers, size_t count,
+			   wb_error *err);
+
 /*
  * `options` as for ingest. `calls` is the page in which calls in progress are
  * noted (borrowed; NULL: none, as under a simulator that has no crashes).

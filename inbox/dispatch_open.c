@@ -23,8 +23,7 @@ enum {
 	OPEN_DEADLINE_MS = 30 * 1000
 };
 
-/* ---- declarations
- * ------------------------------------------------------------ */
+/* ---- declarations ---------------------------------------------------- */
 
 static wb_code open_check_name(const wbi_dispatch *d, size_t number,
 			       const wb_handler *h, wb_error *err)
@@ -169,8 +168,23 @@ wb_code wbi_dispatch_declare(wbi_dispatch *d, const wb_handler *const *handlers,
 	return code;
 }
 
-/* ---- cursors
- * ------------------------------------------------------------------ */
+wb_code wbi_dispatch_check(const wb_handler *const *handlers, size_t count,
+			   wb_error *err)
+{
+	wbi_dispatch *d = calloc(1, sizeof(*d));
+	wb_code code;
+
+	if (!d)
+		return WBI_FAIL(err, WB_ENOMEM, "handlers: out of memory");
+	code = wbi_dispatch_declare(d, handlers, count, err);
+	for (size_t i = 0; i < d->count; i++)
+		free(d->consumers[i].topics);
+	free(d->consumers);
+	free(d);
+	return code;
+}
+
+/* ---- cursors --------------------------------------------------------- */
 
 static wb_code open_new_cursor(wbi_dispatch *d, wbi_consumer_run *c,
 			       MDB_txn *txn, uint64_t first, uint64_t head,
@@ -259,8 +273,7 @@ static wb_code open_cursors(wbi_dispatch *d, wb_error *err)
 	return code;
 }
 
-/* ---- the handlers' own
- * ---------------------------------------------------------- */
+/* ---- the handlers' own ----------------------------------------------- */
 
 static wb_code open_handler(wbi_dispatch *d, wbi_consumer_run *c, wb_error *err)
 {

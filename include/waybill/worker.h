@@ -52,7 +52,8 @@ typedef struct wb_worker_options {
 	uint32_t drain_ms;        /* wb_worker_stop waits for calls; 5,000 */
 	/* Not NULL: relay the store's outbox, too, over the publisher. */
 	const wb_relay_options *relay;
-	bool sole_user; /* as in wb_relay_options */
+	bool sole_user; /* as in wb_relay_options; of no effect with threads,
+			   whose transactions it would move */
 	const wb_clock *clock;
 	const wb_random *random;
 	const wb_log *log;
