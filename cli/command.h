@@ -53,6 +53,7 @@ struct cli_context {
 	int arg_count;
 	const char *config_path; /* or NULL */
 	bool json;               /* --json */
+	uint32_t max_dbs;        /* of the store, for handlers; 0: the default */
 	wb_log log;              /* to stderr, as configured */
 };
 

@@ -12,6 +12,7 @@ int cli_open_store(cli_context *ctx, wb_store **ret)
 	wb_error err = WB_ERROR_INIT;
 
 	options.log = &ctx->log;
+	options.max_dbs = ctx->max_dbs;
 	if (wb_store_open(ctx->config.store, &options, ret, &err) == WB_OK)
 		return CLI_OK;
 	if (err.foreign == ENOENT)

@@ -5,6 +5,7 @@ set -u
 tests_dir=$(cd "$(dirname "$0")" && pwd)
 waybill=$PWD/waybill
 relay=$PWD/waybill-relay
+worker=$PWD/waybill-worker
 json_at=$PWD/tests/cli/json_at
 unset $(env | sed -n '/^WAYBILL_TEST_/d; s/^\(WAYBILL_[A-Z_]*\)=.*/\1/p') \
 	CREDENTIALS_DIRECTORY NOTIFY_SOCKET

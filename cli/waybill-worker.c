@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill-worker, the daemon: one store, one queue, handlers from modules, and
+ * the relay of what they emit; one loop on the worker's descriptor and on
+ * signals. All that matters is done by the worker (inbox/worker.c) and kept by
+ * the store; killed at any point, the next one goes on from there.
+ *
+ * Unless told otherwise it is two processes: see cli/supervisor.c. Signals are
+ * blocked and read from a descriptor: the first one drains, the second one ends
+ * it at once.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <waybill/amqp.h>
+#include <waybill/worker.h>
+
+#include "cli/command.h"
+#include "cli/crash.h"
+#include "cli/declarer.h"
+#include "cli/module.h"
+#include "cli/notify.h"
+#include "cli/signals.h"
+#include "cli/supervisor.h"
+#include "inbox/worker_internal.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+
+enum {
+	TICK_MS = 1000,    /* look at the state at least so often */
+	DECLARE_MS = 5000, /* handlers wait so long for a broker that hangs */
+	TABLES_MAX = 256,  /* of all handlers */
+	URI_SHOWN = 512
+};
+
+typedef struct worker_flags {
+	bool check, until_idle;
+} worker_flags;
+
+typedef struct daemon_state {
+	cli_context *ctx;
+	const worker_flags *flags;
+	int channel; /* to the supervisor */
+	wb_store *store;
+	wb_routes *routes;
+	wb_broker *consumer, *publisher;
+	cli_declarer declarer;
+	cli_modules *modules;
+	const wb_handler *const *handlers;
+	size_t handler_count;
+	const char **bind; /* the configuration's, NULL behind the last */
+	wb_worker *worker;
+	int signal_fd;
+	int stops; /* signals that asked for the end */
+	wb_worker_state told;
+	bool told_active;
+	int64_t alive_at_us;
+	uint64_t alive_us; /* how often to say so; 0: nobody asks */
+	uint64_t received; /* as last seen, and since when */
+	int64_t received_us;
+	bool was_idle;
+} daemon_state;
+
+static const cli_flag worker_flag_table[] = {
+	{{.name = "check",
+	  .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(worker_flags, check),
+	  .help = "Check the configuration, load the modules, look at what "
+		  "they declare, and end; opens no store and connects to "
+		  "nothing."},
+	 'n'},
+	{{.name = "until-idle",
+	  .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(worker_flags, until_idle),
+	  .help = "End when the queue is empty, every event is handled and "
+		  "what was emitted is relayed; the exit status tells."},
+	 0},
+};
+
+static int64_t mono_us(void)
+{
+	const wb_clock *clock = wb_system_clock();
+
+	return clock->mono_us(clock->ctx);
+}
+
+/* ---- signals, the supervisor and the service manager ------------------- */
+
+static void signals_take(daemon_state *d)
+{
+	int signo;
+
+	while ((signo = cli_signals_next(d->signal_fd))) {
+		d->stops++;
+		if (d->stops == 1)
+			cli_tell(d->channel, CLI_WORD_STOPPING, NULL);
+		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s", strsignal(signo),
+			d->stops == 1 ? "draining, a second one ends at once"
+				      : "ending at once");
+		if (d->worker)
+			wb_worker_stop(d->worker);
+	}
+}
+
+static void alive(daemon_state *d)
+{
+	int64_t now = mono_us();
+
+	if (d->alive_us == 0 || now < d->alive_at_us)
+		return;
+	cli_tell(d->channel, CLI_WORD_ALIVE, NULL);
+	d->alive_at_us = now + (int64_t)d->alive_us;
+}
+
+static void tell_state(daemon_state *d, const wb_worker_stat *stat)
+{
+	char status[160];
+
+	if (stat->state != WB_WORKER_WAITING && !d->told_active) {
+		d->told_active = true;
+		cli_tell(d->channel, CLI_WORD_ACTIVE, NULL);
+		cli_crash_watch(wbi_worker_calls(d->worker));
+	}
+	if (stat->state == d->told)
+		return;
+	d->told = stat->state;
+	snprintf(status, sizeof(status), "%s, %" PRIu64 " handled",
+		 wbi_worker_state_name(stat->state), stat->handled);
+	cli_tell(d->channel, CLI_WORD_STATUS, status);
+}
+
+/* ---- topology ---------------------------------------------------------- */
+
+/* Before each connect of the relay. Handlers wait for this, so a broker that
+ * is known to be away, since the consumer cannot reach it either, is not asked
+ * again and again. */
+static wb_code prepare(void *ctx, wb_error *err)
+{
+	daemon_state *d = ctx;
+
+	alive(d);
+	if (d->declarer.declared && d->told == WB_WORKER_DOWN)
+		return WBI_FAIL(err, WB_EUNREACHABLE,
+				"the consumer has no connection either");
+	return cli_declarer_apply(&d->declarer, DECLARE_MS, err);
+}
+
+/* ---- the loop ---------------------------------------------------------- */
+
+/* Idle, and nothing came for a while: what the broker still has is on its way
+ * otherwise. */
+static bool is_quiet(daemon_state *d, const wb_worker_stat *stat)
+{
+	if (!stat->idle || stat->received != d->received) {
+		d->received = stat->received;
+		d->received_us = mono_us();
+	}
+	return stat->idle && mono_us() - d->received_us >= WORKER_QUIET_US;
+}
+
+static wb_code loop(daemon_state *d, wb_error *err)
+{
+	struct pollfd fds[2] = {{.events = POLLIN},
+				{.fd = d->signal_fd, .events = POLLIN}};
+	int wait = d->flags->until_idle ? TICK_MS / 10 : TICK_MS;
+	wb_worker_stat stat;
+	wb_code rc;
+
+	if (d->alive_us > 0 && d->alive_us / 1000 < (uint64_t)wait)
+		wait = (int)(d->alive_us / 1000) + 1;
+	d->received_us = mono_us();
+	rc = wb_worker_fd(d->worker, &fds[0].fd, err);
+	while (rc == WB_OK) {
+		signals_take(d);
+		stat = wb_worker_get_stat(d->worker);
+		tell_state(d, &stat);
+		rc = wb_worker_dispatch(d->worker, err);
+		if (rc != WB_OK)
+			break;
+		alive(d);
+		stat = wb_worker_get_stat(d->worker);
+		tell_state(d, &stat);
+		if (stat.state == WB_WORKER_STOPPED)
+			break;
+		if (d->flags->until_idle && d->stops == 0 && !d->was_idle &&
+		    is_quiet(d, &stat)) {
+			d->was_idle = true;
+			wb_worker_stop(d->worker);
+			continue;
+		}
+		if (poll(fds, 2, wait) < 0 && errno != EINTR)
+			return wbi_fail_errno(err, errno, __func__, "poll");
+	}
+	return rc;
+}
+
+/* ---- options ----------------------------------------------------------- */
+
+static wb_relay_options relay_options_of(daemon_state *d)
+{
+	const wbi_config *config = &d->ctx->config;
+	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
+
+	options.routes = d->routes;
+	options.window = (uint32_t)config->window;
+	options.commit_ms = (uint32_t)config->commit_ms;
+	options.batch_bytes = (uint32_t)config->batch_bytes;
+	options.poll_ms = (uint32_t)config->poll_ms;
+	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;
+	options.backoff_max_ms = (uint32_t)config->backoff_max_ms;
+	options.confirm_timeout_ms = (uint32_t)config->confirm_timeout_ms;
+	options.probe_ms = (uint32_t)config->probe_ms;
+	options.drain_ms = (uint32_t)config->drain_ms;
+	options.parked_max_bytes = config->parked_max_bytes;
+	options.limits.body_bytes = config->body_max_bytes;
+	options.limits.header_count = config->headers_max;
+	options.limits.header_bytes = config->header_bytes_max;
+	if (d->declarer.wanted)
+		options.prepare = prepare;
+	options.prepare_ctx = d;
+	return options;
+}
+
+static wb_worker_options worker_options_of(daemon_state *d)
+{
+	const wbi_config *config = &d->ctx->config;
+	wb_worker_options options = WB_WORKER_OPTIONS_INIT;
+
+	options.queue = config->queue;
+	options.exchange = config->exchange;
+	options.bind = d->bind;
+	options.declare = (wb_declare_policy)config->declare;
+	options.delivery_limit = (uint32_t)config->delivery_limit;
+	options.prefetch = (uint32_t)config->prefetch;
+	options.id_from_body = config->id_from_body;
+	options.limits.body_bytes = config->body_max_bytes;
+	options.limits.header_count = config->headers_max;
+	options.limits.header_bytes = config->header_bytes_max;
+	options.dedupe_s = config->dedupe_s;
+	options.batch_max = (uint32_t)config->batch_max;
+	options.txn_us = (uint32_t)config->txn_us;
+	options.pause_us = (uint32_t)config->pause_us;
+	options.poll_ms = (uint32_t)config->poll_ms;
+	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;
+	options.backoff_max_ms = (uint32_t)config->backoff_max_ms;
+	options.drain_ms = (uint32_t)config->calls_drain_ms;
+	/* Threads for nothing would only keep the store from being adopted. */
+	if (cli_modules_external(d->modules))
+		options.threads = (uint32_t)config->threads;
+	options.sole_user = options.threads == 0;
+	options.log = &d->ctx->log;
+	return options;
+}
+
+/* ---- opening and closing ----------------------------------------------- */
+
+static int open_bind(daemon_state *d)
+{
+	const wbi_config_items *bind = &d->ctx->config.bind;
+
+	if (bind->count == 0)
+		return CLI_OK;
+	d->bind = calloc(bind->count + 1, sizeof(*d->bind));
+	if (!d->bind)
+		return cli_fail(d->ctx, CLI_FAILED, "out of memory");
+	for (size_t i = 0; i < bind->count; i++)
+		d->bind[i] = ((char **)bind->items)[i];
+	return CLI_OK;
+}
+
+static int open_modules(daemon_state *d)
+{
+	const wbi_config_items *modules = &d->ctx->config.modules;
+	wb_error err = WB_ERROR_INIT;
+
+	if (modules->count == 0)
+		return cli_usage(d->ctx, "which handlers? give --module FILE "
+					 "or set WAYBILL_MODULES");
+	if (cli_modules_load(modules->items, modules->count, &d->modules,
+			     &err) != WB_OK)
+		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
+	d->handlers = cli_modules_handlers(d->modules, &d->handler_count);
+	if (wbi_dispatch_check(d->handlers, d->handler_count, &err) != WB_OK)
+		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
+	return open_bind(d);
+}
+
+/* What can be checked without a store or a broker. */
+static int open_config(daemon_state *d)
+{
+	bool relays = !d->ctx->config.no_relay;
+	int code;
+
+	code = open_modules(d);
+	if (code == CLI_OK)
+		code = cli_open_routes(d->ctx, &d->routes);
+	if (code == CLI_OK)
+		code = cli_open_broker(d->ctx, &d->consumer);
+	if (code == CLI_OK && relays)
+		code = cli_open_broker(d->ctx, &d->publisher);
+	if (code == CLI_OK && relays)
+		code = cli_declarer_init(&d->declarer, d->ctx);
+	return code;
+}
+
+static int open_worker(daemon_state *d)
+{
+	wb_relay_options relay = relay_options_of(d);
+	wb_worker_options options = worker_options_of(d);
+	wb_error err = WB_ERROR_INIT;
+
+	relay.sole_user = options.sole_user;
+	if (d->publisher)
+		options.relay = &relay;
+	if (wb_worker_open(d->store, d->consumer, d->publisher, d->handlers,
+			   d->handler_count, &options, &d->worker, &err) !=
+	    WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	return CLI_OK;
+}
+
+static int open_rest(daemon_state *d)
+{
+	const wbi_config *config = &d->ctx->config;
+	char uri[URI_SHOWN];
+	int code;
+
+	code = cli_signals_open(d->ctx, 0, &d->signal_fd);
+	d->declarer.stop_fd = d->signal_fd;
+	if (code == CLI_OK)
+		code = cli_open_store(d->ctx, &d->store);
+	if (code == CLI_OK)
+		code = open_worker(d);
+	if (code != CLI_OK)
+		return code;
+	wbi_log(&d->ctx->log, WB_LOG_INFO,
+		"waybill-worker %s: store %s, queue %s at %s, %zu handlers%s",
+		wb_version(), config->store,
+		config->queue ? config->queue : wb_store_service(d->store),
+		wb_amqp_redact(config->amqp, uri, sizeof(uri)),
+		d->handler_count, d->publisher ? "" : ", no relay");
+	cli_tell(d->channel, CLI_WORD_READY, NULL);
+	return CLI_OK;
+}
+
+static void close_all(daemon_state *d)
+{
+	cli_crash_watch(NULL);
+	wb_worker_close(d->worker);
+	cli_declarer_fini(&d->declarer);
+	wb_broker_free(d->publisher);
+	wb_broker_free(d->consumer);
+	wb_store_close(d->store);
+	wb_routes_free(d->routes);
+	cli_modules_free(d->modules);
+	free(d->bind);
+	if (d->signal_fd >= 0)
+		close(d->signal_fd);
+}
+
+/* With --until-idle: is anything left for another time, or set aside? */
+static int left_over(daemon_state *d, const wb_worker_stat *stat)
+{
+	const wbi_store_tables *tables = wbi_store_get_tables(d->store);
+	wb_error err = WB_ERROR_INIT;
+	uint64_t bytes, dead = 0;
+	MDB_txn *txn;
+	wb_code rc;
+
+	if (!d->was_idle)
+		return cli_fail(d->ctx, CLI_NOT_ALL,
+				"stopped before all was handled");
+	rc = wbi_txn_begin(wb_store_env(d->store), false, &txn, &err);
+	if (rc != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	rc = wbi_table_size(txn, tables->dead, &bytes, &dead, &err);
+	wbi_txn_abort(txn);
+	if (rc != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	if (dead == 0 && stat->waiting == 0)
+		return CLI_OK;
+	return cli_fail(d->ctx, CLI_NOT_ALL,
+			"%" PRIu64 " dead letters, %" PRIu64
+			" events wait: waybill inbox stat",
+			dead, stat->waiting);
+}
+
+static void log_end(daemon_state *d, const wb_worker_stat *stat)
+{
+	wbi_log(&d->ctx->log, WB_LOG_INFO,
+		"ended: %" PRIu64 " received, %" PRIu64 " of them known, %"
+		PRIu64 " set aside; %" PRIu64 " handled, %" PRIu64
+		" to be tried again, %" PRIu64 " dead letters; %" PRIu64
+		" emitted",
+		stat->received, stat->duplicates, stat->refused, stat->handled,
+		stat->retries, stat->dead, stat->emitted);
+}
+
+/* ---- the worker process ------------------------------------------------ */
+
+static int run_worker(daemon_state *d)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_worker_stat stat;
+	int code;
+
+	/* The supervisor asks for a word each second, whoever asks it. */
+	d->alive_us = d->channel == CLI_NO_SUPERVISOR
+			      ? cli_notify_watchdog_us()
+			      : (uint64_t)TICK_MS * 1000;
+	cli_crash_install();
+	code = open_config(d);
+	if (code == CLI_OK && d->flags->check) {
+		printf("the configuration is sound\n");
+		return CLI_OK;
+	}
+	if (code == CLI_OK)
+		code = open_rest(d);
+	if (code != CLI_OK)
+		return code;
+	d->declarer.declared = !d->declarer.wanted;
+	if (loop(d, &err) != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	stat = wb_worker_get_stat(d->worker);
+	log_end(d, &stat);
+	return d->flags->until_idle ? left_over(d, &stat) : CLI_OK;
+}
+
+static int worker_run(cli_context *ctx)
+{
+	daemon_state d = {.ctx = ctx,
+			  .flags = ctx->options,
+			  .channel = CLI_NO_SUPERVISOR,
+			  .signal_fd = -1,
+			  .told = WB_WORKER_FAILED};
+	int code;
+
+	if (!ctx->config.no_supervisor && !d.flags->check &&
+	    !cli_supervise(ctx, &d.channel, &code))
+		return code;
+	code = run_worker(&d);
+	close_all(&d);
+	return code;
+}
+
+static const cli_command worker_command = {
+	.name = "",
+	.args = "",
+	.summary = "Hand a queue's events to handlers, each with one effect",
+	.help = "Takes in what is delivered to its queue, each event once, and "
+		"calls the handlers of\nthe modules: what a call changes in "
+		"the store, what it emits and that it was made\nare one "
+		"commit. What fails is tried again, in the order of its key; "
+		"what cannot be\nhandled is a dead letter (waybill dead). It "
+		"relays the store's outbox too, unless\n--no-relay.\n\n"
+		"A process above it ends calls that are past their deadline, "
+		"and starts it again after\na crash, unless "
+		"--no-supervisor.\n\n"
+		"SIGTERM or SIGINT: takes in nothing more, finishes calls that "
+		"run, for\ncalls_drain_ms at most, ends. A second one: ends at "
+		"once. Nothing that was committed\nis handled again.\n\n"
+		"With --until-idle the exit status is 0 if all is handled, 3 "
+		"if there are dead letters\nor events that wait, or if it was "
+		"stopped before.\n\n"
+		"  waybill-worker --store /var/lib/shop/store --amqp "
+		"amqp://localhost --module ./handlers.so\n"
+		"  waybill-worker --config /etc/waybill/shop.yaml --check\n",
+	.groups = WBI_GROUPS_WORKER,
+	.flags = worker_flag_table,
+	.flag_count = WBI_COUNT(worker_flag_table),
+	.options_size = sizeof(worker_flags),
+	.needs_store = true,
+	.run = worker_run,
+};
+
+int main(int argc, char **argv)
+{
+	cli_context ctx = {.program = "waybill-worker",
+			   .command = &worker_command,
+			   .max_dbs = TABLES_MAX};
+	bool done;
+	int code;
+
+	cli_std_open();
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		printf("waybill-worker %s\n", wb_version());
+		return CLI_OK;
+	}
+	code = cli_parse(&ctx, argc, argv, &done);
+	if (code == CLI_OK && !done)
+		code = ctx.command->run(&ctx);
+	cli_context_fini(&ctx);
+	return code;
+}
