@@ -31,8 +31,13 @@ enum wbi_row_kind {
 	WBI_ROW_STREAM_CHUNK = 21,
 	WBI_ROW_CATEGORY = 22,
 	WBI_ROW_CATEGORY_CHUNK = 23,
-	WBI_ROW_SNAPSHOT = 24
+	WBI_ROW_SNAPSHOT = 24,
 	/* 20..29 streams, 30..39 sagas, 40..49 projections */
+	WBI_ROW_SHAPE = 40,
+	WBI_ROW_CHECKPOINT = 41,
+	WBI_ROW_PROJECTOR = 42,
+	WBI_ROW_ASIDE = 43,
+	WBI_ROW_ASIDE_KEY = 44
 };
 
 /* kind, version and checksum */

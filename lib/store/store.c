@@ -20,8 +20,8 @@
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/store/env.h"
 #include "lib/store/meta.h"
-#include "lib/store/pages.h"
 #include "lib/store/place.h"
 
 #define STORE_MAP_DEFAULT (UINT64_C(32) << 30)
@@ -98,67 +98,12 @@ static wb_code store_new(const wb_store_options *options, wb_store **ret,
 
 /* ---- environments ------------------------------------------------------- */
 
-typedef struct store_env_options {
-	uint64_t map_bytes; /* 0: what the file says */
-	unsigned max_dbs;
-	unsigned max_readers;
-} store_env_options;
-
-/* The files of an environment, as far as they are there, must be ours alone
- * and LMDB's. */
-static wb_code store_check_files(const char *dir, bool *ret_exists,
-				 wb_error *err)
-{
-	char path[PATH_MAX];
-	wb_code code;
-
-	code = wbi_place_join(dir, "lock.mdb", path, sizeof(path), err);
-	if (code == WB_OK)
-		code = wbi_place_check_file(path, err);
-	if (code == WB_OK)
-		code = wbi_place_join(dir, "data.mdb", path, sizeof(path), err);
-	if (code == WB_OK)
-		code = wbi_place_check_file(path, err);
-	if (code == WB_OK)
-		*ret_exists = access(path, F_OK) == 0;
-	return code;
-}
-
-static wb_code store_env_open(const char *dir, const store_env_options *o,
-			      MDB_env **ret, wb_error *err)
-{
-	MDB_env *env = NULL;
-	int rc;
-
-	rc = mdb_env_create(&env);
-	if (rc == MDB_SUCCESS && o->map_bytes > 0)
-		rc = mdb_env_set_mapsize(env, o->map_bytes);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_env_set_maxdbs(env, o->max_dbs);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_env_set_maxreaders(env, o->max_readers);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_env_open(env, dir, MDB_NOTLS, 0600);
-	if (rc == MDB_SUCCESS) {
-		*ret = env;
-		return WB_OK;
-	}
-	if (env)
-		mdb_env_close(env);
-	if (rc == ENOMEM)
-		return WBI_FAIL_FOREIGN(err, WB_ENOMEM, rc,
-					"open \"%s\": no address space for its "
-					"map (ulimit -v, overcommit?)",
-					dir);
-	return wbi_lmdb_fail(err, rc, __func__, "open \"%s\"", dir);
-}
-
 /* Open DIR/relay, making it where it is missing. Two processes may do this at
  * once: LMDB's writer lock puts them in order. */
 static wb_code store_open_relay(wb_store *store, unsigned max_readers,
 				wb_error *err)
 {
-	store_env_options o = {.max_dbs = WBI_RELAY_TABLES,
+	wbi_env_options o = {.max_dbs = WBI_RELAY_TABLES,
 			       .max_readers = max_readers};
 	char dir[PATH_MAX];
 	MDB_txn *txn = NULL;
@@ -166,12 +111,12 @@ static wb_code store_open_relay(wb_store *store, unsigned max_readers,
 	wb_code code;
 
 	wbi_store_relay_path(store, "", dir, sizeof(dir));
-	code = store_check_files(dir, &exists, err);
+	code = wbi_env_check_files(dir, &exists, err);
 	if (code != WB_OK)
 		return code;
 	if (!exists)
 		o.map_bytes = STORE_RELAY_MAP;
-	code = store_env_open(dir, &o, &store->relay_env, err);
+	code = wbi_env_open(dir, &o, &store->relay_env, err);
 	if (code == WB_OK)
 		code = wbi_txn_begin(store->relay_env, false, &txn, err);
 	if (code != WB_OK)
@@ -358,17 +303,17 @@ static wb_code store_check_empty(wb_store *store, wb_error *err)
 static wb_code store_build(wb_store *store, const wb_store_options *o,
 			   wb_error *err)
 {
-	store_env_options eo = {.map_bytes = o->map_bytes,
+	wbi_env_options eo = {.map_bytes = o->map_bytes,
 				.max_dbs = WB_STORE_TABLES + o->max_dbs,
 				.max_readers = o->max_readers};
 	bool exists;
 	wb_code code;
 
-	code = store_check_files(store->dir, &exists, err);
+	code = wbi_env_check_files(store->dir, &exists, err);
 	if (code == WB_OK)
 		code = store_lock(store, err);
 	if (code == WB_OK)
-		code = store_env_open(store->dir, &eo, &store->env, err);
+		code = wbi_env_open(store->dir, &eo, &store->env, err);
 	if (code == WB_OK)
 		code = store_check_empty(store, err);
 	if (code == WB_OK)
@@ -412,62 +357,15 @@ wb_code wb_store_create(const char *dir, const wb_store_options *options,
 	return code;
 }
 
-/*
- * A file that ends before its last page may be one whose last pages are free:
- * LMDB does not write those. Else reading on would be SIGBUS, so look which of
- * the two it is.
- */
-static wb_code store_check_length(MDB_env *env, const char *path,
-				  const wbi_pages_header *header, wb_error *err)
-{
-	wbi_pages_result pages;
-	MDB_txn *txn;
-	wb_code code;
-
-	if (header->file_bytes / header->page_bytes > header->last_page)
-		return WB_OK;
-	code = wbi_txn_begin(env, false, &txn, err);
-	if (code != WB_OK)
-		return code;
-	code = wbi_pages_check(path, txn, NULL, &pages, err);
-	wbi_txn_abort(txn);
-	return code;
-}
-
-/* Open an environment that is there; its file is looked at first. */
-static wb_code store_env_open_checked(const char *dir,
-				      const store_env_options *o, MDB_env **ret,
-				      wb_error *err)
-{
-	wbi_pages_header header;
-	wb_error cause = WB_ERROR_INIT;
-	char path[PATH_MAX];
-	wb_code code = wbi_place_join(dir, "data.mdb", path, sizeof(path), err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_pages_header_read(path, &header, &cause);
-	if (code == WB_OK)
-		code = store_env_open(dir, o, ret, err);
-	if (code == WB_OK)
-		code = store_check_length(*ret, path, &header, &cause);
-	if (cause.code == WB_OK)
-		return code;
-	return WBI_FAIL_FOREIGN(err, code, cause.foreign, "\"%s\": %.300s%s",
-				path, cause.text,
-				code == WB_ECORRUPT ? "; run waybill fsck"
-						    : "");
-}
-
 static wb_code store_open(wb_store *store, const wb_store_options *o,
 			  wb_error *err)
 {
-	store_env_options eo = {.max_dbs = WB_STORE_TABLES + o->max_dbs,
+	wbi_env_options eo = {.max_dbs = WB_STORE_TABLES + o->max_dbs,
 				.max_readers = o->max_readers};
 	bool exists;
 	wb_code code;
 
-	code = store_check_files(store->dir, &exists, err);
+	code = wbi_env_check_files(store->dir, &exists, err);
 	if (code == WB_OK && !exists)
 		code = WBI_FAIL(err, WB_ENOTFOUND,
 				"no store in \"%s\": make one with waybill "
@@ -476,7 +374,7 @@ static wb_code store_open(wb_store *store, const wb_store_options *o,
 	if (code == WB_OK)
 		code = store_lock(store, err);
 	if (code == WB_OK)
-		code = store_env_open_checked(store->dir, &eo, &store->env,
+		code = wbi_env_open_checked(store->dir, &eo, &store->env,
 					      err);
 	if (code == WB_OK) {
 		code = store_load(store, err);

@@ -209,6 +209,17 @@ bool wbi_txn_is_sound(MDB_txn *txn, wbi_table table)
 	return mdb_stat(txn, table, &stat) == MDB_SUCCESS;
 }
 
+void wbi_txn_reset(MDB_txn *txn)
+{
+	mdb_txn_reset(txn);
+}
+
+wb_code wbi_txn_renew(MDB_txn *txn, wb_error *err)
+{
+	return wbi_lmdb_fail(err, mdb_txn_renew(txn), __func__,
+			     "begin a read transaction");
+}
+
 bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env)
 {
 	return mdb_txn_env(txn) == env;

@@ -43,6 +43,10 @@ wb_code wbi_txn_nest(MDB_txn *parent, MDB_txn **ret, wb_error *err);
  * spoilt it: it can only be aborted. `table` is any. */
 bool wbi_txn_is_sound(MDB_txn *txn, wbi_table table);
 
+/* Give a read transaction's snapshot back, its slot not; take a new one. */
+void wbi_txn_reset(MDB_txn *txn);
+wb_code wbi_txn_renew(MDB_txn *txn, wb_error *err);
+
 bool wbi_txn_is_of(MDB_txn *txn, MDB_env *env);
 
 /*
