@@ -141,7 +141,8 @@ static void a_single_attempt_may_be_the_last(void **state)
 	rig_end(r);
 }
 
-/* ---- killed anywhere ----------------------------------------------------------- */
+/* ---- killed anywhere
+ * ----------------------------------------------------------- */
 
 /* Emits, then fails each third position twice; dies at the data[0]-th call. */
 static wb_code die_at_call(rig_probe *p, wb_call *call, const wb_event *event,
@@ -221,7 +222,8 @@ static void killed_behind_any_commit_effects_and_emits_come_once(void **state)
 	rig_end(r);
 }
 
-/* ---- external calls -------------------------------------------------------------- */
+/* ---- external calls
+ * -------------------------------------------------------------- */
 
 static void of_external_calls_the_one_that_was_made_is_charged(void **state)
 {
@@ -276,6 +278,11 @@ static wb_code crowd_call(rig_probe *p, wb_call *call, const wb_event *event,
 	pthread_cond_broadcast(&c->more);
 	while (c->want > 0 && c->in < c->want)
 		pthread_cond_wait(&c->more, &c->lock);
+	if (c->want == 1) { /* whoever is beside it is seen to be */
+		pthread_mutex_unlock(&c->lock);
+		usleep(wb_call_position(call) == 1 ? 20000 : 40000);
+		pthread_mutex_lock(&c->lock);
+	}
 	if (c->want > 0 && wb_call_position(call) == 1)
 		_exit(7);
 	if (c->want > 1)
@@ -302,8 +309,8 @@ static void run_on_threads(rig *r)
 		_exit(CHILD_OTHER_ATTEMPT + 1);
 }
 
-static void of_several_in_progress_none_is_charged_and_they_go_alone(
-	void **state)
+static void
+of_several_in_progress_none_is_charged_and_they_go_alone(void **state)
 {
 	rig *r = rig_begin(state);
 	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
@@ -328,8 +335,8 @@ static void of_several_in_progress_none_is_charged_and_they_go_alone(
 	rig_end(r);
 }
 
-#define TEST(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)

@@ -10,7 +10,8 @@
 #include "inbox/later.h"
 #include "tests/support/testing.h"
 
-/* ---- external calls ------------------------------------------------------------ */
+/* ---- external calls
+ * ------------------------------------------------------------ */
 
 static wb_code send_out(rig_probe *p, wb_call *call, const wb_event *event,
 			wb_error *err)
@@ -136,7 +137,8 @@ static void what_was_begun_and_not_made_is_given_back(void **state)
 	rig_end(r);
 }
 
-/* ---- on a pool ------------------------------------------------------------------ */
+/* ---- on a pool
+ * ------------------------------------------------------------------ */
 
 enum { POOL_KEYS = 8, POOL_EVENTS = 200 };
 
@@ -232,7 +234,8 @@ static void a_call_over_its_deadline_is_named_once(void **state)
 	rig_end(r);
 }
 
-/* ---- timers ------------------------------------------------------------------------ */
+/* ---- timers
+ * ------------------------------------------------------------------------ */
 
 enum { SECOND = 1000000 };
 
@@ -244,11 +247,12 @@ static wb_code set_timers(rig_probe *p, wb_call *call, const wb_event *event,
 
 	(void)p;
 	(void)event;
-	assert_ok(wb_timer_set(call, S("a"), now_us + 2 * SECOND, S("two"), err),
-		  *err);
-	assert_ok(wb_timer_set(call, S("b"), now_us + 9 * SECOND, S("nine"),
-			       err),
-		  *err);
+	assert_ok(
+		wb_timer_set(call, S("a"), now_us + 2 * SECOND, S("two"), err),
+		*err);
+	assert_ok(
+		wb_timer_set(call, S("b"), now_us + 9 * SECOND, S("nine"), err),
+		*err);
 	assert_ok(wb_timer_set(call, S("b"), now_us + SECOND, S("one"), err),
 		  *err);
 	assert_ok(wb_timer_set(call, S("c"), now_us + 3 * SECOND, S("three"),
@@ -351,8 +355,8 @@ static void a_timer_can_end_as_a_dead_letter(void **state)
 	rig_end(r);
 }
 
-#define TEST(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)

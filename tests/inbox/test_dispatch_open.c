@@ -116,8 +116,8 @@ static wb_code cannot_open(const wb_handler *self, wb_store *store,
 	return wb_stop(err, "no licence");
 }
 
-static void a_handler_that_cannot_open_is_named_and_others_are_closed(
-	void **state)
+static void
+a_handler_that_cannot_open_is_named_and_others_are_closed(void **state)
 {
 	rig *r = rig_begin(state);
 	rig_probe *a = rig_add(r, "first", WB_TRANSACTIONAL);
@@ -144,8 +144,8 @@ static void no_handlers_at_all_are_nothing_to_do(void **state)
 	rig_end(r);
 }
 
-#define TEST(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)
