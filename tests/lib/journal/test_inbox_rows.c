@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/bytes.h"
 #include "lib/journal/inbox_rows.h"
 #include "lib/journal/parked.h"
 
@@ -724,6 +725,80 @@ static void what_is_old_is_forgotten_in_order(void **state)
 	end(&f);
 }
 
+/* ---- golden ------------------------------------------------------------- */
+
+static const char *golden_dir(void)
+{
+	static char dir[2048];
+	const char *srcdir = getenv("srcdir");
+
+	snprintf(dir, sizeof(dir), "%s/tests/lib/journal/golden",
+		 srcdir ? srcdir : ".");
+	return dir;
+}
+
+static size_t golden_put(uint8_t *at, wb_str s)
+{
+	wbi_put_le32(at, (uint32_t)s.len);
+	memcpy(at + 4, s.ptr, s.len);
+	return 4 + s.len;
+}
+
+/* The one row of a table as a golden file has it. */
+static void assert_golden(fixture *f, wbi_table table, const char *name,
+			  const char *write_to)
+{
+	const char *path = test_path(write_to ? write_to : golden_dir(), name);
+	uint8_t bytes[2048], stored[2048];
+	wb_str key = WB_STR_NULL, row;
+	wbi_cursor *cursor;
+	FILE *file = fopen(path, write_to ? "wb" : "rb");
+	size_t size, len;
+
+	if (!file)
+		fail_msg("cannot open %s", path);
+	assert_ok(wbi_cursor_open(f->txn, table, &cursor, &f->err), f->err);
+	assert_ok(wbi_cursor_move(cursor, WBI_FIRST, &key, &row, &f->err),
+		  f->err);
+	size = golden_put(bytes, key);
+	size += golden_put(bytes + size, row);
+	wbi_cursor_close(cursor);
+	if (write_to) {
+		assert_int_equal(fwrite(bytes, 1, size, file), size);
+		fclose(file);
+		return;
+	}
+	len = fread(stored, 1, sizeof(stored), file);
+	fclose(file);
+	assert_int_equal(len, size);
+	assert_memory_equal(bytes, stored, size);
+}
+
+/* They are a promise to stores that exist. GOLDEN_WRITE=DIR writes them anew:
+ * for new rows. */
+static void golden_rows_are_written_unchanged(void **state)
+{
+	const char *to = getenv("GOLDEN_WRITE");
+	fixture f = begin(state);
+	wbi_work_id id = {S("billing"), WBI_LANE_KEYED, S("order-1"), 258};
+	wbi_work work = sample_work();
+	wbi_dead dead = sample_dead();
+
+	assert_ok(wbi_work_put(f.txn, f.tables->work, &id, &work, &f.err),
+		  f.err);
+	assert_ok(wbi_due_put(f.txn, f.tables->due, 1000, &id, &f.err), f.err);
+	assert_ok(wbi_dead_add(f.txn, f.tables, &dead, NULL, &f.err), f.err);
+	put_consumer(&f, 'i', S("billing"), 42);
+	add_seen(&f, S("/a"), S(ORIGIN), 258, 1000);
+	assert_golden(&f, f.tables->work, "work.row", to);
+	assert_golden(&f, f.tables->due, "due.row", to);
+	assert_golden(&f, f.tables->dead, "dead.row", to);
+	assert_golden(&f, f.tables->consumers, "consumer.row", to);
+	assert_golden(&f, f.tables->seen, "seen.row", to);
+	assert_golden(&f, f.tables->seen_age, "seen_age.row", to);
+	end(&f);
+}
+
 #define TEST(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
@@ -750,6 +825,7 @@ int main(void)
 		TEST(only_what_is_written_alike_is_the_same_id),
 		TEST(what_cannot_be_a_source_or_an_id_is_refused),
 		TEST(what_is_old_is_forgotten_in_order),
+		TEST(golden_rows_are_written_unchanged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
