@@ -15,63 +15,60 @@
 #ifndef WBI_BARRIER_H
 #define WBI_BARRIER_H
 
-#include <waybill/choreography.h>
-
-#include "lib/store/store.h"
-
-typedef enum wbi_barrier_op {
-	WBI_BARRIER_DO = 'd',
-	WBI_BARRIER_UNDO = 'u'
-} wbi_barrier_op;
-
-typedef struct wbi_barrier_id {
-	wb_str saga; /* 1..200 */
-	wb_str step; /* 1..64 */
-	uint8_t op;  /* enum wbi_barrier_op */
-} wbi_barrier_id;
-
-/* A row. `state` of an action: PENDING, DONE, REFUSED (by itself, or by its
- * undo that came first: `tombstone`), UNDONE. Of an undo: DONE or PENDING (it
- * is being tried). */
-typedef struct wbi_barrier {
-	uint8_t state; /* wb_step_state */
-	bool tombstone;
-	uint32_t epoch;
-	int64_t first_us, last_us;
-	wb_str undo; /* what the undo will need */
-	wb_str reply_type, reply_content_type, reply; /* what was answered */
-	wb_str reply_to, text; /* where to; the reason of a refusal */
-} wbi_barrier;
+#include "lib/journal/saga_rows.h"
 
 /* What an operation that comes now is to do. */
 typedef enum wbi_barrier_answer {
-	WBI_BARRIER_GO,        /* carry it out, then wbi_barrier_put() */
+	WBI_BARRIER_GO,        /* carry it out, then say so by _acted/_undone */
 	WBI_BARRIER_DUPLICATE, /* it has been: *ret is its row; answer again */
-	WBI_BARRIER_REFUSED,   /* an action whose undo was here before */
-	WBI_BARRIER_NOTHING,   /* an undo of nothing: a tombstone is left */
+	WBI_BARRIER_REFUSED,   /* an action whose undo was here before: *ret is
+				  the tombstone */
+	WBI_BARRIER_NOTHING,   /* an undo of nothing: there was no action, and
+				  a tombstone is there now; or it was refused */
 	WBI_BARRIER_STALE      /* of an older epoch than the row's */
 } wbi_barrier_answer;
 
+/* Who asks. `keep_us`: how long rows are kept after their last use. */
+typedef struct wbi_barrier_scope {
+	MDB_txn *txn;
+	const wbi_store_tables *tables;
+	int64_t now_us;
+	int64_t keep_us;
+} wbi_barrier_scope;
+
 /*
- * Ask before an operation. For an undo that is to go, *ret is the row of its
- * action. Writes the tombstone and the undo's own row where the answer is
- * NOTHING, nothing else.
+ * Ask before an action or an undo. For an undo that is to go, *ret is the row
+ * of its action. Writes only where the answer is NOTHING: the undo's own row,
+ * and the tombstone if there was no action. `epoch` 0: has none.
  */
-wb_code wbi_barrier_ask(MDB_txn *txn, const wbi_store_tables *tables,
+wb_code wbi_barrier_ask(const wbi_barrier_scope *scope,
 			const wbi_barrier_id *id, uint32_t epoch,
-			int64_t now_us, wbi_barrier_answer *ret_answer,
-			wbi_barrier *ret, wb_error *err);
-
-wb_code wbi_barrier_put(MDB_txn *txn, const wbi_store_tables *tables,
-			const wbi_barrier_id *id, const wbi_barrier *row,
-			wb_error *err);
-wb_code wbi_barrier_get(MDB_txn *txn, const wbi_store_tables *tables,
-			const wbi_barrier_id *id, wbi_barrier *ret,
+			wbi_barrier_answer *ret_answer, wbi_barrier *ret,
 			wb_error *err);
 
-/* An undo took effect: its own row, and the action's becomes UNDONE. */
-wb_code wbi_barrier_undone(MDB_txn *txn, const wbi_store_tables *tables,
-			   const wbi_barrier_id *undo, const wbi_barrier *row,
+/* An action took effect (DONE, PENDING) or was refused. `row` as it is to be;
+ * its times are set here. */
+wb_code wbi_barrier_acted(const wbi_barrier_scope *scope,
+			  const wbi_barrier_id *id, const wbi_barrier *row,
+			  wb_error *err);
+
+/* An undo took effect: its own row is `row` (DONE), the action's UNDONE. */
+wb_code wbi_barrier_undone(const wbi_barrier_scope *scope,
+			   const wbi_barrier_id *id, const wbi_barrier *row,
 			   wb_error *err);
+
+/* Leave a tombstone where no action was: what a probe of nothing does, so that
+ * its answer stays true. WB_EEXISTS (err untouched): there is a row. */
+wb_code wbi_barrier_forbid(const wbi_barrier_scope *scope,
+			   const wbi_barrier_id *id, uint32_t epoch,
+			   wb_error *err);
+
+/* Forget at most `most` of what was not used for longer than it is kept:
+ * barriers, and sagas that have ended. */
+wb_code wbi_barrier_prune(const wbi_barrier_scope *scope, uint32_t most,
+			  wb_error *err);
+/* A saga has ended: forget it in `keep_us`. */
+wb_code wbi_barrier_saga_ended(const wbi_barrier_scope *scope,
+			       const wbi_saga_id *id, wb_error *err);
 
 #endif

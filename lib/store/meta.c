@@ -232,6 +232,12 @@ static void meta_list(wbi_store_tables *t, meta_table ret[WBI_TABLES_ALL])
 		{"waybill.categories", WBI_TABLE_BYTES, &t->categories},
 		{"waybill.category_index", WBI_TABLE_BYTES, &t->category_index},
 		{"waybill.snapshots", WBI_TABLE_BYTES, &t->snapshots},
+		{"waybill.sagas", WBI_TABLE_BYTES, &t->sagas},
+		{"waybill.saga_index", WBI_TABLE_BYTES, &t->saga_index},
+		{"waybill.saga_log", WBI_TABLE_BYTES, &t->saga_log},
+		{"waybill.saga_defs", WBI_TABLE_BYTES, &t->saga_defs},
+		{"waybill.barriers", WBI_TABLE_BYTES, &t->barriers},
+		{"waybill.saga_expiry", WBI_TABLE_BYTES, &t->saga_expiry},
 	};
 
 	memcpy(ret, tables, sizeof(tables));

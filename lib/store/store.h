@@ -21,6 +21,8 @@ enum {
  *   outbox   the outbox journal, by position
  *   inbox    the inbox journal, by position
  *   consumers, seen, seen_age, work, due, dead, status: lib/journal/inbox_rows.h
+ *   sagas, saga_index, saga_log, saga_defs, barriers, saga_expiry:
+ *            lib/journal/saga_rows.h
  *   audit    what operators did to dead letters and timers, by number
  *   streams, stream_index, categories, category_index, snapshots:
  *            lib/journal/stream_rows.h
@@ -36,6 +38,7 @@ typedef struct wbi_store_tables {
 	wbi_table meta, outbox, inbox;
 	wbi_table consumers, seen, seen_age, work, due, dead, audit, status;
 	wbi_table streams, stream_index, categories, category_index, snapshots;
+	wbi_table sagas, saga_index, saga_log, saga_defs, barriers, saga_expiry;
 } wbi_store_tables;
 
 typedef struct wbi_relay_tables {
