@@ -16,7 +16,7 @@
 #include "lib/store/place.h"
 #include "lib/store/table.h"
 
-enum { COPY_DBS = 16 };
+enum { COPY_DBS = WB_STORE_TABLES };
 
 wb_code wbi_env_open_readonly(const char *dir, MDB_env **ret, wb_error *err)
 {
