@@ -105,7 +105,12 @@ stage_install() {
 	gcc -Wall -Wextra -Werror hello.c $flags -o hello &&
 		./hello "$wb_build/outside/store1" || return
 	autoreconf -fi && ./configure -q && make &&
-		./hello-autotools "$wb_build/outside/store2"
+		./hello-autotools "$wb_build/outside/store2" || return
+	# shellcheck disable=SC2046  # words are meant
+	gcc -Wall -Wextra -Werror -shared -fPIC -o handlers.so handlers.c \
+		$(pkg-config --cflags waybill) &&
+		"$prefix/bin/waybill-worker" --check --module ./handlers.so \
+			--store store1 --amqp amqp://localhost
 }
 
 stage_clang() {

@@ -39,7 +39,7 @@ static void print_overview(FILE *out)
 		"--until-empty\n"
 		"  waybill outbox show --store shop 1\n\n"
 		"'waybill help COMMAND' teaches one. Manuals: waybill(1), "
-		"waybill-relay(8),\nwaybill.conf(5).\n");
+		"waybill-relay(8),\nwaybill-worker(8), waybill.conf(5).\n");
 }
 
 /* How many words of argv the name is; 0: it is another command. */

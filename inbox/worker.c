@@ -164,13 +164,11 @@ static void worker_check_readers(wb_worker *worker)
 
 static wb_code worker_ingest(wb_worker *worker, wb_error *err)
 {
-	bool committed = false;
-	wb_code code = WB_OK;
+	bool committed; /* worker_look() sees that, and what others commit */
 
-	if (worker->ingest)
-		code = wbi_ingest_step(worker->ingest, &committed, err);
-	worker->wake_dispatch = worker->wake_dispatch || committed;
-	return code;
+	if (!worker->ingest)
+		return WB_OK;
+	return wbi_ingest_step(worker->ingest, &committed, err);
 }
 
 static wb_code worker_dispatch(wb_worker *worker, wb_error *err)
@@ -203,7 +201,6 @@ static wb_code worker_turns(wb_worker *worker, wb_error *err)
 		worker->pause_until_us =
 			worker->clock->mono_us(worker->clock->ctx) +
 			worker->options.pause_us;
-		worker->wake_relay = true;
 		break;
 	}
 	return code;

@@ -54,7 +54,7 @@ is "a password in a mistyped flag is not shown" 0 \
 
 # ---- manuals ---------------------------------------------------------------
 if command -v mandoc >"$dir/out"; then
-	for page in waybill.1 waybill-relay.8 waybill.conf.5; do
+	for page in waybill.1 waybill-relay.8 waybill-worker.8 waybill.conf.5; do
 		is "mandoc has no complaint about $page" "" \
 			"$(mandoc -Tlint "$here/../../man/$page" |
 				grep -v 'referenced manual not found')"
@@ -76,11 +76,14 @@ flags_in_help() {
 echo version >"$dir/known" # before all commands
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup \
-	fsck backup restore relay
+	fsck backup restore relay worker
 do
 	if [ "$command" = relay ]; then
 		run "$relay" --help
 		page=waybill-relay.8
+	elif [ "$command" = worker ]; then
+		run "$worker" --help
+		page=waybill-worker.8
 	else
 		run "$waybill" help $command
 		page=waybill.1
@@ -98,7 +101,8 @@ do
 done
 is "the manuals name no flag that is not there" "" "$(
 	sed -n 's/^\.*.*Fl \([a-z] , \)\{0,1\}\\-\([a-z-]*\).*/\2/p' \
-		"$man/waybill.1" "$man/waybill-relay.8" | sort -u |
+		"$man/waybill.1" "$man/waybill-relay.8" \
+		"$man/waybill-worker.8" | sort -u |
 		grep -vxF -f "$dir/known")"
 
 # ---- init ------------------------------------------------------------------
