@@ -16,25 +16,6 @@
 #include "lib/base/error.h"
 #include "lib/base/text.h"
 
-enum { TIMER_HEAD = 8 }; /* le64: when it was set for */
-
-wb_code wbi_timer_unpack(const wbi_work_id *id, wb_str record, wb_timer *ret,
-			 wb_error *err)
-{
-	if (record.len < TIMER_HEAD)
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"timer '%.*s' of handler '%.*s' is cut off: "
-				"run `waybill fsck`",
-				(int)id->key.len, id->key.ptr,
-				(int)id->consumer.len, id->consumer.ptr);
-	*ret = (wb_timer){.name = id->key,
-			  .due_us = (int64_t)wbi_get_le64(
-				  (const uint8_t *)record.ptr),
-			  .data = wb_str_n(record.ptr + TIMER_HEAD,
-					   record.len - TIMER_HEAD)};
-	return WB_OK;
-}
-
 wb_code wbi_timer_check(wb_str name, int64_t due_us, size_t data_len,
 			wb_error *err)
 {
@@ -103,13 +84,13 @@ wb_code wbi_timer_set(MDB_txn *txn, const wbi_store_tables *tables,
 	replaced = code == WB_OK;
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
-	record = malloc(TIMER_HEAD + data.len);
+	record = malloc(WBI_TIMER_HEAD + data.len);
 	if (!record)
 		return WBI_FAIL(err, WB_ENOMEM, "no memory for a timer");
 	wbi_put_le64(record, (uint64_t)due_us);
 	if (data.len > 0)
-		memcpy(record + TIMER_HEAD, data.ptr, data.len);
-	row.record = wb_str_n(record, TIMER_HEAD + data.len);
+		memcpy(record + WBI_TIMER_HEAD, data.ptr, data.len);
+	row.record = wb_str_n(record, WBI_TIMER_HEAD + data.len);
 	code = replaced ? wbi_work_change(txn, tables, &id, &row, 0, err)
 			: wbi_work_add(txn, tables, &id, &row, err);
 	free(record);

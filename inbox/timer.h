@@ -13,7 +13,11 @@
 #include "inbox/work.h"
 #include "outbox/parked.h" /* wbi_actor */
 
-enum { WBI_TIMER_NAME_MAX = 255, WBI_TIMER_DATA_MAX = 64 * 1024 };
+enum {
+	WBI_TIMER_NAME_MAX = 255,
+	WBI_TIMER_DATA_MAX = 64 * 1024,
+	WBI_TIMER_HEAD = 8 /* of a record: le64, when it was set for */
+};
 
 /* A row's record: when it was set for (a retry changes the row's own due_us),
  * then its data. The strings of *ret live as long as id and record. */

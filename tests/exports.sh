@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The dynamic symbols of the library are exactly the calls that its public
-# headers declare: no more (that would be a promise nobody made), no less.
+# The dynamic symbols of each library are exactly the calls that its public
+# headers declare: no more (that would be a promise nobody made), no less. Those
+# of the test kit are wb_test_..., and the two of liblmdb that it stands before.
 set -eu
 export LC_ALL=C
 srcdir=${srcdir:-.}
 library=.libs/libwaybill.so
+kit=.libs/libwaybill-test.so
 : "${NM:=nm}"
 
 if [ ! -e "$library" ]; then
@@ -20,11 +22,22 @@ trap 'rm -rf "$work"' EXIT
 for header in "$srcdir"/include/waybill/*.h; do
 	sed 's/^#.*//' "$header" | tr '\n\t' '  ' | tr ';{}' '\n\n\n' |
 	sed -n 's/.*WB_API[^(]*[ *]\(wb_[a-z0-9_]*\) *(.*/\1/p'
-done | sort -u > "$work/declared"
+done | sort -u > "$work/all"
+grep -v '^wb_test_' "$work/all" > "$work/declared"
+{ grep '^wb_test_' "$work/all"; echo mdb_txn_begin; echo mdb_txn_commit; } |
+	sort > "$work/kit-declared"
 
 # shellcheck disable=SC2086  # a command and its options
-$NM -D --defined-only "$library" | awk '$2 != "A" { print $3 }' |
-	sed 's/@.*//' | sort -u > "$work/exported"
+exported() { # LIBRARY
+	$NM -D --defined-only "$1" | awk '$2 != "A" { print $3 }' |
+		sed 's/@.*//' | sort -u
+}
+exported "$library" > "$work/exported"
+exported "$kit" > "$work/kit-exported"
+diff "$work/kit-declared" "$work/kit-exported" || {
+	echo "$kit: < is declared, > is exported"
+	exit 1
+}
 
 comm -13 "$work/declared" "$work/exported" > "$work/extra"
 comm -23 "$work/declared" "$work/exported" |

@@ -47,6 +47,7 @@ BEGIN {
 	home["cmocka.h"] = "tests"
 	home["waybill/amqp.h"] = \
 		"include broker-adapters/amqp cli examples tests bench"
+	home["waybill/test.h"] = "examples tests"
 	home["waybill/memory.h"] = \
 		"include broker-adapters/memory cli examples tests bench"
 }

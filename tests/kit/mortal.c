@@ -9,12 +9,26 @@ struct kit_mortal {
 	wb_broker broker;
 	wb_broker *inner; /* NULL: dead */
 	uint64_t calls;   /* left; UINT64_MAX: no end */
+	kit_mortal *other; /* of the same process; NULL: there is none */
 };
+
+static void mortal_drop(kit_mortal *m)
+{
+	wb_broker_free(m->inner);
+	m->inner = NULL;
+}
 
 void kit_mortal_kill(kit_mortal *mortal)
 {
-	wb_broker_free(mortal->inner);
-	mortal->inner = NULL;
+	mortal_drop(mortal);
+	if (mortal->other)
+		mortal_drop(mortal->other);
+}
+
+void kit_mortal_pair(kit_mortal *a, kit_mortal *b)
+{
+	a->other = b;
+	b->other = a;
 }
 
 /* The connection, if this call is still made. */
@@ -148,6 +162,8 @@ static void mortal_free(void *self)
 {
 	kit_mortal *m = self;
 
+	if (m->other)
+		m->other->other = NULL;
 	wb_broker_free(m->inner);
 	free(m);
 }

@@ -20,6 +20,10 @@ wb_broker *kit_mortal_broker(kit_mortal *mortal);
 
 bool kit_mortal_is_dead(const kit_mortal *mortal);
 
+/* Two connections of one process: when one dies, so does the other. Both must
+ * be freed together. */
+void kit_mortal_pair(kit_mortal *a, kit_mortal *b);
+
 /* It dies now. */
 void kit_mortal_kill(kit_mortal *mortal);
 
