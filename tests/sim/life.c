@@ -107,6 +107,8 @@ static void life_time(sim_world *w)
 		fake_clock_advance_us(&w->clock, 200000);
 	if (seeded_random_chance(random, w->commit_trouble / 10))
 		fake_clock_advance_us(&w->clock, 1000000);
+	if (w->clock.real_us > w->latest_us)
+		w->latest_us = w->clock.real_us;
 }
 
 static void life_trouble(sim_world *w)
@@ -126,6 +128,8 @@ static void life_trouble(sim_world *w)
 
 		sim_relay_step(w, r);
 	}
+	if (!w->failed)
+		sim_service_turn(&w->service);
 	life_time(w);
 }
 
@@ -234,6 +238,26 @@ static void life_calm(sim_world *w)
 	wb_broker_step(w->admin);
 }
 
+/* The second service has all that it will ever get. What waits for the wall
+ * clock may have been put off when that was up to an hour ahead. */
+static void life_calm_service(sim_world *w)
+{
+	sim_service *s = &w->service;
+	bool rest = false;
+
+	if (w->clock.real_us < w->latest_us)
+		fake_clock_jump_us(&w->clock,
+				   w->latest_us - w->clock.real_us);
+	sim_service_calm(s);
+	for (int i = 0; i < SIM_CALM_TURNS && !w->failed && !rest;
+	     i++, w->tally.turns++) {
+		rest = sim_service_rest(s);
+		fake_clock_advance_us(&w->clock, 2000);
+	}
+	if (!rest && !w->failed)
+		sim_service_say_restless(s);
+}
+
 bool sim_world_run(sim_world *w)
 {
 	for (int i = 0; i < SIM_TROUBLE_TURNS && !w->failed; i++) {
@@ -243,6 +267,11 @@ bool sim_world_run(sim_world *w)
 	if (!w->failed)
 		life_calm(w);
 	if (!w->failed)
+		life_calm_service(w);
+	if (!w->failed)
+		sim_service_judge(&w->service);
+	if (!w->failed)
 		sim_world_judge(w);
+	w->tally.service = w->service.tally;
 	return !w->failed;
 }

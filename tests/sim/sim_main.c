@@ -14,9 +14,12 @@
 #include "tests/kit/scratch.h"
 #include "tests/sim/world.h"
 
+enum { MAIN_JOBS_MAX = 16 };
+
 typedef struct sim_arguments {
 	uint64_t first, count;
 	uint64_t failures; /* end after so many */
+	uint64_t jobs;     /* processes */
 	bool verbose;
 	bool twice; /* every seed again: it must repeat itself */
 	const char *dir;
@@ -25,11 +28,12 @@ typedef struct sim_arguments {
 static void main_help(void)
 {
 	puts("Usage: waybill-sim [OPTION...]\n"
-	     "Run the relay in a simulated world per seed.\n\n"
+	     "Run relay and worker in a simulated world per seed.\n\n"
 	     "  --seeds N    how many worlds (100)\n"
 	     "  --first S    the first seed (1)\n"
 	     "  --seed X     this one only\n"
 	     "  --failures N end after so many (10)\n"
+	     "  --jobs N     in so many processes (1)\n"
 	     "  --twice      run each seed twice; both must be the same\n"
 	     "  --verbose    say what happens\n"
 	     "  --dir DIR    where the stores are (/dev/shm, else TMPDIR)");
@@ -50,6 +54,7 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 		{"first", required_argument, NULL, 'f'},
 		{"seed", required_argument, NULL, 's'},
 		{"failures", required_argument, NULL, 'x'},
+		{"jobs", required_argument, NULL, 'j'},
 		{"twice", no_argument, NULL, 't'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"dir", required_argument, NULL, 'd'},
@@ -69,6 +74,8 @@ static bool main_parse(int argc, char **argv, sim_arguments *a)
 			       (a->count = 1);
 		else if (option == 'x')
 			good = good && main_number(optarg, &a->failures);
+		else if (option == 'j')
+			good = good && main_number(optarg, &a->jobs);
 		else if (option == 't')
 			a->twice = true;
 		else if (option == 'v')
@@ -104,6 +111,20 @@ static const struct {
 	{"backups", offsetof(sim_tally, backups)},
 	{"restores", offsetof(sim_tally, restores)},
 	{"stores-checked", offsetof(sim_tally, checked)},
+#define MAIN_SERVICE(field) offsetof(sim_tally, service.field)
+	{"workers", MAIN_SERVICE(worker_restarts)},
+	{"worker-deaths", MAIN_SERVICE(worker_deaths)},
+	{"worker-commit-failures", MAIN_SERVICE(worker_commit_failures)},
+	{"worker-deaths-in-commit", MAIN_SERVICE(worker_commit_deaths)},
+	{"crashes-in-calls", MAIN_SERVICE(crashes_in_calls)},
+	{"calls", MAIN_SERVICE(calls)},
+	{"calls-failed", MAIN_SERVICE(failures)},
+	{"timers-fired", MAIN_SERVICE(timers_fired)},
+	{"dead-letters", MAIN_SERVICE(dead)},
+	{"dead-retried", MAIN_SERVICE(revived)},
+	{"dead-discarded", MAIN_SERVICE(buried)},
+	{"malformed", MAIN_SERVICE(malformed)},
+#undef MAIN_SERVICE
 };
 
 enum { MAIN_COUNTERS = sizeof(main_counters) / sizeof(main_counters[0]) };
@@ -118,6 +139,7 @@ static void main_add(sim_tally *sum, const sim_tally *one)
 	}
 	sum->seeds++;
 	checker_add(&sum->counts, &one->counts);
+	checker_add(&sum->service.applied, &one->service.applied);
 }
 
 /* An assertion of the code under test ends the program: say where. */
@@ -171,8 +193,82 @@ static void main_report(const sim_tally *t)
 		printf("%s%s=%" PRIu64, i ? " " : "", main_counters[i].name,
 		       *(const uint64_t *)((const char *)t +
 					   main_counters[i].offset));
-	putchar('\n');
+	fputs("\nrelayed: ", stdout);
 	checker_print(&t->counts, stdout);
+	fputs("applied: ", stdout);
+	checker_print(&t->service.applied, stdout);
+}
+
+/* Every jobs-th seed, from the job's own on. Returns how many went wrong. */
+static uint64_t main_run(const sim_arguments *a, uint64_t job, sim_tally *sum)
+{
+	sim_tally ignored = {0};
+	uint64_t digest, again, bad = 0;
+
+	for (uint64_t i = job; i < a->count && bad < a->failures;
+	     i += a->jobs) {
+		bad += !main_run_seed(a, a->first + i, sum, &digest);
+		if (!a->twice)
+			continue;
+		main_run_seed(a, a->first + i, &ignored, &again);
+		if (digest != again) {
+			printf("FAILED seed %" PRIu64 " does not repeat\n",
+			       a->first + i);
+			bad++;
+		}
+	}
+	return bad;
+}
+
+typedef struct main_result {
+	sim_tally sum;
+	uint64_t bad;
+} main_result;
+
+/* A process for each job but the first, whose result comes over a pipe; -1:
+ * there is none, and the job is done here. */
+static int main_fork(const sim_arguments *a, uint64_t job)
+{
+	main_result r = {.bad = 0};
+	int fds[2];
+	pid_t pid;
+
+	fflush(stdout);
+	if (pipe(fds) != 0)
+		return -1;
+	pid = fork();
+	if (pid > 0)
+		close(fds[1]);
+	if (pid > 0)
+		return fds[0];
+	close(fds[0]);
+	if (pid < 0) {
+		close(fds[1]);
+		return -1;
+	}
+	r.bad = main_run(a, job, &r.sum);
+	fflush(stdout);
+	_exit(write(fds[1], &r, sizeof(r)) == (ssize_t)sizeof(r) ? 0 : 1);
+}
+
+/* What a job has found; one that has crashed has said so, and is one failure. */
+static uint64_t main_collect(int fd, sim_tally *sum)
+{
+	uint64_t seeds = sum->seeds;
+	main_result r;
+	size_t got = 0;
+	ssize_t n = 1;
+
+	while (got < sizeof(r) && n > 0) {
+		n = read(fd, (char *)&r + got, sizeof(r) - got);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	close(fd);
+	if (got < sizeof(r))
+		return 1;
+	main_add(sum, &r.sum);
+	sum->seeds = seeds + r.sum.seeds;
+	return r.bad;
 }
 
 int main(int argc, char **argv)
@@ -180,27 +276,25 @@ int main(int argc, char **argv)
 	sim_arguments a = {.first = 1,
 			   .count = 100,
 			   .failures = 10,
+			   .jobs = 1,
 			   .dir = kit_scratch_base()};
-	sim_tally sum = {0}, ignored = {0};
-	uint64_t digest, again, bad = 0;
+	int fds[MAIN_JOBS_MAX] = {0};
+	sim_tally sum = {0};
+	uint64_t bad;
 
-	if (!main_parse(argc, argv, &a)) {
+	if (!main_parse(argc, argv, &a) || a.jobs == 0 ||
+	    a.jobs > MAIN_JOBS_MAX) {
 		main_help();
 		return 2;
 	}
 	(void)signal(SIGABRT, main_on_abort);
 	(void)signal(SIGSEGV, main_on_abort);
-	for (uint64_t i = 0; i < a.count && bad < a.failures; i++) {
-		bad += !main_run_seed(&a, a.first + i, &sum, &digest);
-		if (!a.twice)
-			continue;
-		main_run_seed(&a, a.first + i, &ignored, &again);
-		if (digest != again) {
-			printf("FAILED seed %" PRIu64 " does not repeat\n",
-			       a.first + i);
-			bad++;
-		}
-	}
+	for (uint64_t job = 1; job < a.jobs; job++)
+		fds[job] = main_fork(&a, job);
+	bad = main_run(&a, 0, &sum);
+	for (uint64_t job = 1; job < a.jobs; job++)
+		bad += fds[job] >= 0 ? main_collect(fds[job], &sum)
+				     : main_run(&a, job, &sum);
 	main_report(&sum);
 	return bad == 0 ? 0 : 1;
 }

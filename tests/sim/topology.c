@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Exchanges, bound to the one queue that the judgement reads. They are made
+ * Exchanges, bound to the queue that the judgement of the relay reads and to
+ * that of the second service. They are made
  * again by another client, whose connection suffers as all others do: it tries
  * in each turn until both answers have come. Between them the exchange has no
  * queue, and what comes is returned.
  */
 #include "tests/sim/world.h"
 
-enum { TOPOLOGY_ANSWERS = 2 };
+/* Whose queue is last is bound last: what the relay is judged by comes first. */
+static const char *const topology_queues[] = {"all", SIM_QUEUE};
+
+enum { TOPOLOGY_QUEUES = 2 };
 
 static void topology_hear(sim_world *w)
 {
@@ -44,9 +48,8 @@ static bool topology_restore(sim_world *w, sim_exchange *exchange)
 		.name = wb_str_from(exchange->name),
 		.exchange_type = wb_str_from("topic"),
 	};
-	const wb_declaration bind = {
+	wb_declaration bind = {
 		.kind = WB_TOPOLOGY_BINDING,
-		.name = wb_str_from("all"),
 		.exchange = wb_str_from(exchange->name),
 		.binding_key = wb_str_from("#"),
 	};
@@ -56,30 +59,68 @@ static bool topology_restore(sim_world *w, sim_exchange *exchange)
 	w->admin_declared = 0;
 	if (wb_broker_declare(w->admin, &make, 1, NULL) == WB_OK)
 		topology_hear(w);
-	if (wb_broker_declare(w->admin, &bind, 2, NULL) == WB_OK)
-		topology_hear(w);
-	return w->admin_declared == TOPOLOGY_ANSWERS;
+	for (size_t i = 0; i < w->bound_queues; i++) {
+		bind.name = wb_str_from(topology_queues[i]);
+		if (wb_broker_declare(w->admin, &bind, 2, NULL) == WB_OK)
+			topology_hear(w);
+	}
+	return w->admin_declared == 1 + w->bound_queues;
 }
 
-void sim_topology_make(sim_world *w)
+static void topology_restore_all(sim_world *w)
 {
-	const wb_declaration queue = {
-		.kind = WB_TOPOLOGY_QUEUE,
-		.name = wb_str_from("all"),
-	};
-
-	if (!topology_connect(w) ||
-	    wb_broker_declare(w->admin, &queue, 0, &w->err) != WB_OK) {
-		sim_fail(w, "declare: %s", w->err.text);
-		return;
-	}
-	topology_hear(w);
-	w->exchanges[0].name = "events";
-	w->exchanges[1].name = "orders";
 	for (size_t i = 0; i < SIM_EXCHANGES; i++)
 		if (!topology_restore(w, &w->exchanges[i]))
 			sim_fail(w, "exchange '%s' cannot be made",
 				 w->exchanges[i].name);
+}
+
+/* Where the second service tells what it did: never deleted. */
+static void topology_results(sim_world *w)
+{
+	const wb_declaration make = {
+		.kind = WB_TOPOLOGY_EXCHANGE,
+		.name = wb_str_from(SIM_RESULTS),
+		.exchange_type = wb_str_from("topic"),
+	};
+	const wb_declaration bind = {
+		.kind = WB_TOPOLOGY_BINDING,
+		.name = wb_str_from(SIM_RESULTS),
+		.exchange = wb_str_from(SIM_RESULTS),
+		.binding_key = wb_str_from("#"),
+	};
+
+	if (wb_broker_declare(w->admin, &make, 1, &w->err) != WB_OK ||
+	    wb_broker_declare(w->admin, &bind, 2, &w->err) != WB_OK)
+		sim_fail(w, "declare: %s", w->err.text);
+	topology_hear(w);
+}
+
+void sim_topology_make(sim_world *w)
+{
+	static const char *const queues[] = {"all", SIM_RESULTS};
+	wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE};
+
+	for (size_t i = 0; i < 2; i++) {
+		queue.name = wb_str_from(queues[i]);
+		if (!topology_connect(w) ||
+		    wb_broker_declare(w->admin, &queue, 0, &w->err) != WB_OK) {
+			sim_fail(w, "declare: %s", w->err.text);
+			return;
+		}
+		topology_hear(w);
+	}
+	topology_results(w);
+	w->exchanges[0].name = "events";
+	w->exchanges[1].name = "orders";
+	w->bound_queues = 1;
+	topology_restore_all(w);
+}
+
+void sim_topology_bind(sim_world *w)
+{
+	w->bound_queues = TOPOLOGY_QUEUES;
+	topology_restore_all(w);
 }
 
 void sim_topology_delete(sim_world *w, size_t exchange, int64_t back_us)

@@ -164,6 +164,7 @@ static void world_choose_broker(sim_world *w)
 	chaos.refuse = world_some(w, 300);
 	chaos.outage_max_us = 400000;
 	chaos.read_max = (uint32_t)seeded_random_below(&w->random, 40);
+	sim_service_chaos(&w->service, &chaos);
 	if (wb_memory_set(w->memory, &s, &w->err) != WB_OK ||
 	    wb_memory_set_chaos(w->memory, &chaos, &w->err) != WB_OK)
 		sim_fail(w, "chaos: %s", w->err.text);
@@ -198,6 +199,8 @@ static kit_commit_fate world_judge_commit(void *ctx, MDB_env *env)
 	bool appends = w->appending && env == wb_store_env(w->store);
 	kit_commit_fate fate = good;
 
+	if (sim_service_owns(&w->service, env))
+		return sim_service_judge_commit(&w->service, env);
 	if (relays && kit_mortal_is_dead(w->stepping->mortal))
 		return dead; /* it died in this step: it does nothing more */
 	if ((relays || appends) && !w->calm &&
@@ -361,6 +364,9 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 		return false;
 	world_choose_relay(w);
 	world_choose_troubles(w);
+	if (!sim_service_init(&w->service, w))
+		return false;
+	sim_topology_bind(w);
 	world_choose_broker(w);
 	kit_commits_judge(world_judge_commit, w);
 	return !w->failed;
@@ -371,6 +377,7 @@ void sim_world_fini(sim_world *w)
 	kit_commits_judge(NULL, NULL);
 	for (size_t i = 0; i < SIM_RELAYS; i++)
 		sim_relay_kill(w, &w->relays[i]);
+	sim_service_fini(&w->service);
 	wb_broker_free(w->admin);
 	wb_memory_free(w->memory);
 	wb_outbox_close(w->outbox);

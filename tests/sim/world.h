@@ -2,7 +2,7 @@
 /*
  * A world in one process, run from one seed: an appender, up to two relays
  * (the shipped code), an operator who retries and discards what is parked, a
- * broker that misbehaves, exchanges that are deleted and made again, routes
+ * second service whose workers handle what arrives (service.h), a broker that misbehaves, exchanges that are deleted and made again, routes
  * that change, commits that fail, backups that are restored, a clock that
  * jumps and processes that die. Nothing in it waits.
  *
@@ -20,6 +20,7 @@
 #include <waybill/relay.h>
 
 #include "tests/kit/mortal.h"
+#include "tests/sim/service.h"
 #include "tests/support/checker.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
@@ -56,6 +57,7 @@ typedef struct sim_tally {
 	uint64_t commit_failures, commit_deaths, deleted, reroutes;
 	uint64_t backups, restores, full, checked;
 	checker_counts counts;
+	sim_service_tally service;
 } sim_tally;
 
 typedef struct sim_world {
@@ -74,8 +76,10 @@ typedef struct sim_world {
 	wb_broker *admin;
 	bool admin_up, admin_connecting;
 	unsigned admin_declared;
+	unsigned bound_queues; /* at each exchange */
 	sim_exchange exchanges[SIM_EXCHANGES];
 	sim_relay relays[SIM_RELAYS];
+	sim_service service; /* the second one */
 	sim_relay *stepping; /* its code is running */
 	bool appending;      /* the appender's is, up to its commit */
 	bool dying;          /* the service is dead: start it anew */
@@ -91,6 +95,7 @@ typedef struct sim_world {
 	bool leave_missing; /* an exchange stays away in the end */
 
 	bool calm;
+	int64_t latest_us; /* that the wall clock has shown */
 	uint64_t quiet_turns;
 	checker *checker;
 	uint64_t next_event;
@@ -124,6 +129,8 @@ void sim_relay_kill(sim_world *w, sim_relay *r);
 
 /* topology.c: exchanges and their bindings. */
 void sim_topology_make(sim_world *w);
+/* The second service's queue is there: it is bound as the first one is. */
+void sim_topology_bind(sim_world *w);
 void sim_topology_delete(sim_world *w, size_t exchange, int64_t back_us);
 void sim_topology_tend(sim_world *w); /* make again what is due */
 
