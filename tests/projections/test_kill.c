@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Killed at any call of LMDB or any change of a file, while it applies, sets
+ * aside, rebuilds, flips, heals and rolls back, a model goes on to equal a fresh
+ * rebuild, byte for byte.
+ *
+ * This program runs itself as the one to be killed (tests/crash/killpoint.c).
+ * `make check` tries points that are spread over its life; WAYBILL_KILL_ALL=1
+ * tries every one.
+ */
+#include "tests/projections/rig.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "projections/projector.h"
+#include "tests/crash/child.h"
+
+enum { KILL_POINTS = 40, KILL_TIMEOUT_MS = 20000 };
+
+static const char *program;
+static const char preload[] = "tests/crash/.libs/killpoint.so";
+
+/* ---- the one that is killed ---------------------------------------------------------- */
+
+static void life_open(rig *r, test_place *place, const char *dir)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	snprintf(place->dir, sizeof(place->dir), "%s", dir);
+	snprintf(place->store, sizeof(place->store), "%s/store", dir);
+	if (access(place->store, F_OK) != 0) {
+		rig_init(r, place, WB_ON_ERROR_QUARANTINE_KEY);
+		return;
+	}
+	/* As rig_init(), but the store is there. */
+	snprintf(place->store, sizeof(place->store), "%s/unused", dir);
+	test_remove_tree(place->store);
+	rig_init(r, place, WB_ON_ERROR_QUARANTINE_KEY);
+	wb_store_close(r->store);
+	snprintf(place->store, sizeof(place->store), "%s/store", dir);
+	assert_ok(wb_store_open(place->store, NULL, &r->store, &err), err);
+}
+
+static int life(const char *dir)
+{
+	test_place place;
+	rig r;
+
+	life_open(&r, &place, dir);
+	rig_open(&r);
+	rig_settle(&r);
+	rig_rebuild(&r, true);
+	rig_settle(&r);
+	r.mended = true;
+	rig_ask(&r, WB_PROJECTION_HEAL);
+	rig_settle(&r);
+	rig_rebuild(&r, false);
+	rig_settle(&r);
+	rig_ask(&r, WB_PROJECTION_ROLLBACK);
+	rig_settle(&r);
+	rig_ask(&r, WB_PROJECTION_PROMOTE);
+	rig_settle(&r);
+	rig_fini(&r);
+	return 0;
+}
+
+/* ---- the one that kills and looks ------------------------------------------------------ */
+
+static void copy_store(const char *from, const char *to)
+{
+	test_remove_tree(to);
+	assert_int_equal(mkdir(to, 0700), 0);
+	assert_int_equal(mkdir(test_path(to, "store"), 0700), 0);
+	assert_int_equal(mkdir(test_path(to, "store/relay"), 0700), 0);
+	test_copy_file(test_path(from, "store/data.mdb"),
+		       test_path(to, "store/data.mdb"));
+	test_copy_file(test_path(from, "store/relay/data.mdb"),
+		       test_path(to, "store/relay/data.mdb"));
+}
+
+static int live(const char *dir, unsigned long at, const char *when,
+		const char *log)
+{
+	const char *argv[] = {program, "life", dir, NULL};
+	char n[64], how[64], book[PATH_MAX + 32], load[128];
+	const char *env[] = {n, how, book, load, NULL};
+
+	snprintf(n, sizeof(n), "KILLPOINT_N=%lu", at);
+	snprintf(how, sizeof(how), "KILLPOINT_WHEN=%s", when);
+	snprintf(book, sizeof(book), "KILLPOINT_LOG=%s", log);
+	snprintf(load, sizeof(load), "LD_PRELOAD=%s", preload);
+	return child_run(argv, env, test_path(dir, "out"), KILL_TIMEOUT_MS);
+}
+
+static unsigned long lines_of(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	unsigned long lines = 0;
+	int c;
+
+	assert_non_null(file);
+	while ((c = getc(file)) != EOF)
+		lines += c == '\n';
+	fclose(file);
+	return lines;
+}
+
+/* Go on after the kill, with code that applies everything. */
+static void look(const char *dir, unsigned long at, const char *when)
+{
+	char model[33], fresh[33];
+	test_place place;
+	rig r;
+
+	life_open(&r, &place, dir);
+	r.mended = true;
+	rig_open(&r);
+	rig_settle(&r);
+	rig_ask(&r, WB_PROJECTION_HEAL);
+	rig_settle(&r);
+	rig_digest(&r, 0, model);
+	rig_fresh_digest(&r, fresh);
+	if (strcmp(model, fresh) != 0)
+		fail_msg("killed %s call %lu: the model differs from a fresh "
+			 "one; see %s",
+			 when, at, dir);
+	if (r.projector->building.generation > 0) {
+		rig_digest(&r, r.projector->building.generation, model);
+		if (strcmp(model, fresh) != 0)
+			fail_msg("killed %s call %lu: what is built differs",
+				 when, at);
+	}
+	rig_fini(&r);
+}
+
+static void killed_anywhere_the_model_equals_a_fresh_rebuild(void **state)
+{
+	static const char *const whens[] = {"before", "after", "partial"};
+	test_place *place = *state;
+	char work[PATH_MAX], log[PATH_MAX];
+	unsigned long calls, step, at;
+	test_place first;
+	unsigned n = 0;
+	int status;
+	rig r;
+
+	snprintf(work, sizeof(work), "%s", test_path(place->dir, "work"));
+	snprintf(log, sizeof(log), "%s", test_path(place->dir, "log"));
+	life_open(&r, &first, place->dir);
+	rig_append_many(&r, 20, 4);
+	rig_append(&r, "k1", "poison");
+	rig_append_many(&r, 20, 4);
+	rig_append(&r, "k2", "poison");
+	rig_append_many(&r, 10, 4);
+	rig_fini(&r);
+	copy_store(place->dir, work);
+	status = live(work, 0, "before", log);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	calls = lines_of(log);
+	assert_true(calls > 500);
+	look(work, 0, "after");
+	step = getenv("WAYBILL_KILL_ALL") ? 1 : calls / KILL_POINTS;
+	for (at = 1 + step / 2; at < calls; at += step) {
+		const char *when = whens[n++ % 3];
+
+		copy_store(place->dir, work);
+		status = live(work, at, when, "/dev/null");
+		assert_true(WIFSIGNALED(status) &&
+			    WTERMSIG(status) == SIGKILL);
+		look(work, at, when);
+	}
+	print_message("%u of %lu points\n", n, calls);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			killed_anywhere_the_model_equals_a_fresh_rebuild,
+			test_place_setup, test_place_teardown),
+	};
+
+	program = argv[0];
+	if (argc == 3 && !strcmp(argv[1], "life"))
+		return life(argv[2]);
+#ifdef __SANITIZE_ADDRESS__
+	return 77; /* it wants to be loaded first itself */
+#endif
+	if (access(preload, R_OK) != 0) {
+		fprintf(stderr, "SKIP: no %s here\n", preload);
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
