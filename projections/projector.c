@@ -344,12 +344,12 @@ static void projector_wake(wb_projector *p, bool wake)
 	}
 }
 
-/* While the live track has work, a third of what that takes. */
+/* While the live track has work, a fifth of what that takes. */
 static void projector_fill(wb_projector *p)
 {
 	int64_t now_us = p->clock->mono_us(p->clock->ctx);
 	int64_t share_us = p->look && projector_live_works(p)
-				   ? (now_us - p->now_us) / 3
+				   ? (now_us - p->now_us) / 5
 				   : 5000;
 	wb_error why = WB_ERROR_INIT;
 	wb_code code;
