@@ -282,7 +282,7 @@ static void rebuild_ask(projection_bench *b)
 
 static void bench_rebuild(projection_bench *b, uint64_t pairs, uint64_t events)
 {
-	uint64_t slice = 20000, start, alone, beside;
+	uint64_t slice = 50000, start, alone, beside;
 
 	append(b, events);
 	project(b);

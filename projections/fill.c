@@ -34,6 +34,9 @@ static wb_code fill_open(wb_projector *p, wbi_generation *gen, wb_error *err)
 	p->fill_begun = p->fill.at.position;
 	p->fill_commit_at_us = p->now_us;
 	p->ready = p->building.ready;
+	p->promote = p->promote || p->building.promote;
+	/* Events that were aside under older code. */
+	p->fill_heal = (wbi_heal){.active = p->fill.aside_events > 0};
 	p->status_dirty = true;
 	wbi_log(p->log, WB_LOG_INFO,
 		"projection %s: filling generation %u from %" PRIu64,
@@ -197,6 +200,8 @@ int64_t wbi_projector_fill_deadline_us(const wb_projector *p)
 {
 	if (!p->fill.gen || p->fill.stuck.code != WB_OK)
 		return INT64_MAX;
+	if (p->fill_heal.active)
+		return 0;
 	if (p->ready && p->fill.at_head)
 		return INT64_MAX; /* the store wakes it */
 	if (fill_allowance(p) == 0)
@@ -222,6 +227,15 @@ wb_code wbi_projector_fill_step(wb_projector *p, int64_t until_us,
 
 	if (!p->fill.gen || p->fill.stuck.code != WB_OK)
 		return WB_OK;
+	if (p->fill_heal.active) {
+		code = wbi_track_heal(&p->fill, &p->fill_heal,
+				      PROJECTOR_HEAL_EVENTS, err);
+		if (code == WB_OK)
+			code = fill_commit(p, err);
+		if (code != WB_OK)
+			p->fill_heal.from_len = 0; /* from the first again */
+		return code;
+	}
 	if (p->ready && p->fill.at_head &&
 	    wbi_env_last_txn(wb_store_env(p->store)) == p->fill.seen_txn)
 		return WB_OK;
@@ -275,7 +289,7 @@ wb_code wbi_projector_flip(wb_projector *p, wb_error *err)
 	wbi_pointer pointer = p->pointer;
 	wb_code code;
 
-	if (!p->ready || !p->fill.at_head)
+	if (!p->ready || !p->fill.at_head || p->fill_heal.active)
 		return WB_OK;
 	/* Nobody who has seen an event may miss it. */
 	if (!strcmp(p->live.at.origin, p->fill.at.origin) &&

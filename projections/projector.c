@@ -344,28 +344,40 @@ static void projector_wake(wb_projector *p, bool wake)
 	}
 }
 
-/* While the live track has work, a fifth of what that takes. */
+static void projector_fill_failed(wb_projector *p, const wb_error *why)
+{
+	wbi_log(p->log, WB_LOG_WARN, "projection %s: filling generation %u: %s",
+		p->projection->name, p->building.generation, why->text);
+	p->fill_retry_at_us = p->now_us + (int64_t)PROJECTOR_RETRY_MS * 1000;
+	if (!wbi_model_wants_room(why->code))
+		p->fill.stuck = *why;
+}
+
+/* While the live track has work, filling gets a quarter of the time that this
+ * takes; its commits come in lumps, so what it took too much it owes. */
 static void projector_fill(wb_projector *p)
 {
 	int64_t now_us = p->clock->mono_us(p->clock->ctx);
-	int64_t share_us = p->look && projector_live_works(p)
-				   ? (now_us - p->now_us) / 5
-				   : 5000;
+	int64_t share_us = PROJECTOR_FILL_STEP_US;
 	wb_error why = WB_ERROR_INIT;
 	wb_code code;
 
 	if (!p->fill.gen || p->now_us < p->fill_retry_at_us)
 		return;
+	if (p->look && projector_live_works(p)) {
+		p->fill_owed_us -= (now_us - p->now_us) / 4;
+		if (p->fill_owed_us > 0)
+			return;
+		share_us = (now_us - p->now_us) / 4;
+	} else {
+		p->fill_owed_us = 0;
+	}
 	code = wbi_projector_fill_step(p, now_us + share_us, &why);
 	if (code == WB_OK && p->promote)
 		code = wbi_projector_flip(p, &why);
-	if (code == WB_OK)
-		return;
-	wbi_log(p->log, WB_LOG_WARN, "projection %s: filling generation %u: %s",
-		p->projection->name, p->building.generation, why.text);
-	p->fill_retry_at_us = p->now_us + (int64_t)PROJECTOR_RETRY_MS * 1000;
-	if (!wbi_model_wants_room(code))
-		p->fill.stuck = why;
+	if (code != WB_OK)
+		projector_fill_failed(p, &why);
+	p->fill_owed_us += p->clock->mono_us(p->clock->ctx) - now_us;
 }
 
 static void projector_readers(wb_projector *p)
@@ -485,7 +497,7 @@ wb_projector_stat wb_projector_get_stat(const wb_projector *p)
 		stat.quarantined_events = p->live.aside_events;
 	}
 	stat.building = p->building.generation;
-	stat.ready = p->ready && p->fill.at_head;
+	stat.ready = p->ready && p->fill.at_head && !p->fill_heal.active;
 	stat.building_position = p->fill.gen ? p->fill.at.position : 0;
 	stat.building_rate = p->fill_rate.rate;
 	stat.building_eta_us = projector_eta_us(p);

@@ -25,6 +25,7 @@ enum {
 	PROJECTOR_RATE_MS = 1000,
 	PROJECTOR_FILL_EVENTS = 20000, /* per commit, while filling */
 	PROJECTOR_FILL_MS = 1000,
+	PROJECTOR_FILL_STEP_US = 5000,
 	PROJECTOR_HEAL_EVENTS = 64
 };
 
@@ -73,9 +74,11 @@ struct wb_projector {
 	int64_t look_at_us[2]; /* after an empty wake */
 
 	wbi_track fill;
+	wbi_heal fill_heal;
 	wbi_building building;
 	bool ready;
 	int64_t fill_commit_at_us, fill_retry_at_us;
+	int64_t fill_owed_us; /* see projector_fill() */
 	int64_t fill_begun_us; /* monotonic, and the position then */
 	uint64_t fill_begun;
 	projector_rate fill_rate;

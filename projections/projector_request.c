@@ -49,6 +49,8 @@ static void request_heal(wb_projector *p, const wbi_request *r)
 			     .one = r->key_len > 0,
 			     .unit_len = r->key_len};
 	memcpy(p->heal.unit, r->key, r->key_len);
+	p->fill_heal = p->heal;
+	p->fill_heal.active = p->fill.gen != NULL;
 }
 
 /* Look again, as if it had just been started. */
