@@ -15,10 +15,12 @@
  *
  * Calls are made optimistically in the outer transaction; dispatch_call.c says
  * how a failed one is taken back by doing the transaction again. That ends:
- * each time one consumer more becomes careful, or the limit goes down to one.
+ * each time one consumer more is careful or held, or the limit goes to one.
  *
- * A full disk, map or quota, or lack of memory, is nobody's fault: everything
- * is aborted, and tried again each second with no attempt counted.
+ * A full disk, map or quota, or lack of memory, is no event's fault and counts
+ * no attempt. If a call met it, its handler is held for a second and the
+ * transaction is done again without it, so that others, who may want less, go
+ * on; if the commit met it, all wait.
  *
  * One thread; external calls have the pool's. Handlers and options' clock,
  * randomness and log must outlive it.
@@ -47,7 +49,7 @@ int64_t wbi_dispatch_now_us(const wbi_dispatch *d)
 
 bool wbi_dispatch_is_full(const wbi_dispatch *d)
 {
-	return d->calls_made >= d->limit ||
+	return d->enough || d->calls_made >= d->limit ||
 	       d->mono_us - d->begun_mono_us >= (int64_t)d->options.txn_us;
 }
 
@@ -60,6 +62,45 @@ bool wbi_dispatch_is_trouble(wb_code code)
 bool wbi_dispatch_is_held(const wbi_dispatch *d)
 {
 	return d->stopping || (d->one_at_a_time > 0 && d->running.count > 0);
+}
+
+bool wbi_dispatch_can(const wbi_dispatch *d, const wbi_consumer_run *c)
+{
+	return !c->halted && c->held_us <= d->mono_us;
+}
+
+/* Somebody waits for room: say so when it begins, and when it ends. */
+static void dispatch_set_paused(wbi_dispatch *d, const wb_error *why,
+				const wbi_consumer_run *c)
+{
+	if (!d->paused || d->trouble.code != why->code)
+		wbi_log(d->log, WB_LOG_ERROR,
+			"%s%s%s for room, and is called again each second: %s",
+			c ? "handler '" : "every handler",
+			c ? c->handler->name : "", c ? "' waits" : " waits",
+			why->text);
+	d->paused = true;
+	d->trouble = *why;
+}
+
+static uint32_t dispatch_half(uint32_t n)
+{
+	return n > 1 ? n / 2 : 1;
+}
+
+static uint32_t dispatch_double(const wbi_dispatch *d, uint32_t n)
+{
+	return n < d->options.batch_max / 2 ? n * 2 : d->options.batch_max;
+}
+
+void wbi_dispatch_hold(wbi_dispatch *d, wbi_consumer_run *c,
+		       const wb_error *why)
+{
+	c->held_us = d->mono_us + DISPATCH_TROUBLE_US;
+	c->limit = dispatch_half(c->next.calls < c->limit ? c->next.calls
+							  : c->limit);
+	d->again = true;
+	dispatch_set_paused(d, why, c);
 }
 
 wbi_consumer_run *wbi_dispatch_find(wbi_dispatch *d, wb_str name)
@@ -135,8 +176,7 @@ wb_code wbi_dispatch_begin(wbi_dispatch *d, wb_error *err)
 	d->mono_us = d->begun_mono_us = d->clock->mono_us(d->clock->ctx);
 	d->begun_real_us = d->clock->real_us(d->clock->ctx);
 	d->calls_made = 0;
-	d->again = false;
-	d->settled = 0;
+	d->again = d->enough = false;
 	for (size_t i = 0; i < d->count; i++) {
 		wbi_consumer_run *c = &d->consumers[i];
 		wbi_consumer_next *n = &c->next;
@@ -221,6 +261,10 @@ static void dispatch_apply(wbi_dispatch *d)
 		c->due_us = n->due_us;
 		c->crashed = n->crashed;
 		c->careful -= n->calls < c->careful ? n->calls : c->careful;
+		if (n->calls > 0 || (c->member && n->moved))
+			c->held_us = 0; /* there was room */
+		if (n->calls > 0)
+			c->limit = dispatch_double(d, c->limit);
 		dispatch_say(d, c);
 		c->halted |= n->halted;
 	}
@@ -278,21 +322,19 @@ static wb_code dispatch_transact(wbi_dispatch *d, unsigned kind, wb_error *err)
 	} while (code == WB_OK && d->again);
 	if (code == WB_OK)
 		wbi_dispatch_started(d, true);
-	wbi_dispatch_outcomes_done(d, code == WB_OK);
+	if (code == WB_OK && kind == KIND_OUTCOMES)
+		wbi_dispatch_outcomes_done(d);
 	return code;
 }
 
-static void dispatch_pause(wbi_dispatch *d, const wb_error *why)
+static void dispatch_unpause(wbi_dispatch *d)
 {
-	if (!d->paused || d->trouble.code != why->code)
-		wbi_log(d->log, WB_LOG_ERROR,
-			"handlers are not called: %s; trying again each second",
-			why->text);
-	d->paused = true;
-	d->trouble = *why;
-	d->limit = d->limit > 1 ? d->limit / 2 : 1;
-	d->look = true;
-	d->next_us = d->mono_us + DISPATCH_TROUBLE_US;
+	for (size_t i = 0; i < d->count; i++)
+		if (d->consumers[i].held_us != 0)
+			return;
+	if (d->paused)
+		wbi_log(d->log, WB_LOG_INFO, "there is room again");
+	d->paused = false;
 }
 
 static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
@@ -303,7 +345,10 @@ static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
 	d->turns++;
 	d->mono_us = d->clock->mono_us(d->clock->ctx);
 	if (wbi_dispatch_is_trouble(code)) {
-		dispatch_pause(d, &why);
+		dispatch_set_paused(d, &why, NULL);
+		d->limit = dispatch_half(d->limit);
+		d->look = true;
+		d->next_us = d->mono_us + DISPATCH_TROUBLE_US;
 		return WB_OK;
 	}
 	if (code != WB_OK) {
@@ -311,12 +356,9 @@ static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
 			*err = why;
 		return code;
 	}
-	if (d->paused)
-		wbi_log(d->log, WB_LOG_INFO, "handlers are called again");
-	d->paused = false;
+	dispatch_unpause(d);
 	d->look = true; /* at what is due next */
-	d->limit = d->limit < d->options.batch_max / 2 ? d->limit * 2
-						       : d->options.batch_max;
+	d->limit = dispatch_double(d, d->limit);
 	d->next_us = d->mono_us + d->options.pause_us;
 	return WB_OK;
 }
@@ -328,7 +370,7 @@ static bool dispatch_has(const wbi_dispatch *d, unsigned kind, int64_t real_us)
 {
 	switch (kind) {
 	case KIND_OUTCOMES:
-		return d->ended.count > 0;
+		return wbi_dispatch_has_outcomes(d);
 	case KIND_DUE:
 		return wbi_dispatch_has_due(d, real_us);
 	default:
@@ -363,7 +405,7 @@ wb_code wbi_dispatch_step(wbi_dispatch *d, bool wake, wb_error *err)
 		return code;
 	kind = dispatch_next(d, d->clock->real_us(d->clock->ctx));
 	if (kind == KIND_COUNT) {
-		d->paused = false;
+		dispatch_unpause(d);
 		return WB_OK;
 	}
 	d->last_kind = kind;
@@ -378,7 +420,7 @@ static int64_t dispatch_due_at(const wbi_dispatch *d, int64_t real_us)
 	for (size_t i = 0; i < d->count && !wbi_dispatch_is_held(d); i++) {
 		const wbi_consumer_run *c = &d->consumers[i];
 
-		if (c->halted || c->due_us >= at ||
+		if (!wbi_dispatch_can(d, c) || c->due_us >= at ||
 		    (c->handler->kind == WB_EXTERNAL &&
 		     !wbi_dispatch_can_start(d)))
 			continue;
@@ -388,6 +430,20 @@ static int64_t dispatch_due_at(const wbi_dispatch *d, int64_t real_us)
 		return at == INT64_MAX ? at : 0;
 	at -= real_us;
 	return at > INT64_MAX - d->mono_us ? INT64_MAX : d->mono_us + at;
+}
+
+/* When one that is held may be called again. */
+static int64_t dispatch_held_at(const wbi_dispatch *d)
+{
+	int64_t at = INT64_MAX;
+
+	for (size_t i = 0; i < d->count; i++) {
+		const wbi_consumer_run *c = &d->consumers[i];
+
+		if (c->held_us > d->mono_us && c->held_us < at)
+			at = c->held_us;
+	}
+	return at;
 }
 
 static int64_t dispatch_late_at(const wbi_dispatch *d)
@@ -408,11 +464,14 @@ int64_t wbi_dispatch_deadline_us(const wbi_dispatch *d)
 {
 	int64_t real_us = d->clock->real_us(d->clock->ctx);
 	int64_t at = dispatch_due_at(d, real_us), late = dispatch_late_at(d);
+	int64_t held = dispatch_held_at(d);
 
 	if (d->waiting.count > 0)
 		return 0;
-	if (d->look || d->ended.count > 0 || wbi_dispatch_has_batch(d))
+	if (d->look || wbi_dispatch_has_outcomes(d) ||
+	    wbi_dispatch_has_batch(d))
 		at = 0;
+	at = at < held ? at : held;
 	if (at < d->next_us)
 		at = d->next_us;
 	return at < late ? at : late;

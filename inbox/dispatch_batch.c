@@ -11,7 +11,6 @@
  * position and what was done are one commit.
  */
 #include "inbox/dispatch_internal.h"
-#include "lib/base/assert.h"
 #include "lib/base/error.h"
 
 enum { BATCH_PASS = 64 /* events passed by between two looks at the clock */ };
@@ -21,7 +20,7 @@ enum { BATCH_PASS = 64 /* events passed by between two looks at the clock */ };
 
 static bool batch_can(const wbi_dispatch *d, const wbi_consumer_run *c)
 {
-	return !c->halted && c->position < d->head;
+	return wbi_dispatch_can(d, c) && c->position < d->head;
 }
 
 static const wbi_consumer_run *batch_first(const wbi_dispatch *d)
@@ -50,7 +49,7 @@ static uint64_t batch_gather(wbi_dispatch *d, uint64_t position)
 	for (size_t i = 0; i < d->count; i++) {
 		wbi_consumer_run *c = &d->consumers[i];
 
-		c->member = !c->halted && c->position == position;
+		c->member = wbi_dispatch_can(d, c) && c->position == position;
 		if (!c->halted && c->position > position && c->position < until)
 			until = c->position;
 	}
@@ -113,6 +112,7 @@ static wb_code batch_call(wbi_dispatch *d, wbi_consumer_run *c,
 	wb_code code =
 		wbi_dispatch_call(d, c, subject, c->careful > 0, &end, err);
 
+	d->enough |= c->next.calls >= c->limit;
 	if (code != WB_OK || end == WBI_END_OK)
 		return code;
 	return wbi_dispatch_outcome(d, c, subject, end, &d->call_error, err);
@@ -244,7 +244,8 @@ wb_code wbi_dispatch_batch(wbi_dispatch *d, wb_error *err)
 	uint64_t until;
 	wb_code code;
 
-	WB_ASSERT(first);
+	if (!first)
+		return WB_OK; /* the last one was held just now */
 	until = batch_gather(d, first->position);
 	code = batch_prepare(d, err);
 	if (code == WB_OK)

@@ -347,9 +347,8 @@ wb_code wbi_dispatch_outcome(wbi_dispatch *d, wbi_consumer_run *c,
 		outcome_stop(c, subject, why);
 		return WB_OK;
 	case WBI_END_TROUBLE:
-		if (err && err->code == WB_OK)
-			*err = *why;
-		return why->code;
+		wbi_dispatch_hold(d, c, why);
+		return WB_OK;
 	case WBI_END_OK:
 	case WBI_END_AGAIN:
 		break;

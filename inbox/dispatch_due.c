@@ -14,7 +14,7 @@
 
 static bool due_can(const wbi_dispatch *d, const wbi_consumer_run *c)
 {
-	if (c->halted)
+	if (!wbi_dispatch_can(d, c))
 		return false;
 	return c->handler->kind != WB_EXTERNAL || wbi_dispatch_can_start(d);
 }
@@ -85,7 +85,8 @@ static wb_code due_one(wbi_dispatch *d, wbi_consumer_run *c, bool *ret_did,
 	wbi_work row;
 	wb_code code;
 
-	if (c->next.halted || c->next.due_us > now_us || !due_can(d, c))
+	if (c->next.halted || c->next.due_us > now_us || !due_can(d, c) ||
+	    c->next.calls >= c->limit)
 		return WB_OK;
 	code = wbi_work_first_due(d->txn, d->tables, c->name, now_us, &key, &id,
 				  &row, &next_us, err);

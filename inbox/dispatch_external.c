@@ -392,34 +392,58 @@ static wb_code external_outcome(wbi_dispatch *d, wbi_job *job, wb_error *err)
 	if (code != WB_OK)
 		return code;
 	d->calls_made++;
+	job->consumer->next.calls++;
 	if (!job->made)
 		return external_give_back(d, job, &row, 0, err);
 	return external_settle(d, job, &row, err);
+}
+
+/* One whose wishes found no room keeps them until there is. */
+static bool external_can_settle(const wbi_dispatch *d, const wbi_job *job)
+{
+	return job->consumer->held_us <= d->mono_us;
+}
+
+bool wbi_dispatch_has_outcomes(const wbi_dispatch *d)
+{
+	for (const wbi_job *job = d->ended.first; job; job = job->next)
+		if (external_can_settle(d, job))
+			return true;
+	return false;
 }
 
 wb_code wbi_dispatch_outcomes(wbi_dispatch *d, wb_error *err)
 {
 	wb_code code = WB_OK;
 
-	d->settled = 0;
+	for (wbi_job *job = d->ended.first; job; job = job->next)
+		job->settled = false; /* by a transaction that was aborted */
 	for (wbi_job *job = d->ended.first; job; job = job->next) {
-		if (wbi_dispatch_is_full(d))
+		if (!external_can_settle(d, job) ||
+		    job->consumer->next.calls >= job->consumer->limit)
+			continue;
+		if (d->again || wbi_dispatch_is_full(d))
 			break;
 		code = external_outcome(d, job, err);
 		if (code != WB_OK)
 			break;
-		d->settled++;
+		job->settled = true;
 		d->mono_us = d->clock->mono_us(d->clock->ctx);
 	}
 	return code;
 }
 
-void wbi_dispatch_outcomes_done(wbi_dispatch *d, bool committed)
+void wbi_dispatch_outcomes_done(wbi_dispatch *d)
 {
-	for (; committed && d->settled > 0; d->settled--) {
-		job_free(job_take(&d->ended));
+	wbi_job *job = d->ended.first, *next;
+
+	for (; job; job = next) {
+		next = job->next;
+		if (!job->settled)
+			continue;
+		job_remove(&d->ended, job);
+		job_free(job);
 		if (d->one_at_a_time > 0)
 			d->one_at_a_time--;
 	}
-	d->settled = 0;
 }

@@ -52,7 +52,10 @@ typedef struct wbi_consumer_run {
 
 	uint32_t careful; /* so many calls more get a transaction of their own,
 			     for one that had written has failed */
-	uint64_t turn;    /* when it was last served; the lowest is next */
+	int64_t held_us; /* no call of it before: the store had no room for what
+			    one wanted to write; 0 */
+	uint32_t limit;  /* its calls in a transaction: fewer after that */
+	uint64_t turn;   /* when it was last served; the lowest is next */
 	int64_t slow_said_us, died_said_us;
 	uint64_t died_unsaid;
 	bool has_group; /* may have waiting rows, in the open transaction */
@@ -74,8 +77,9 @@ typedef struct wbi_job {
 	struct wb_call call;
 	wb_error error, trouble;
 	wb_code code;
-	bool made; /* false: given back without a call */
-	bool late; /* over its deadline, and said */
+	bool made;    /* false: given back without a call */
+	bool settled; /* its outcome is in the open transaction */
+	bool late;    /* over its deadline, and said */
 	int64_t begun_us;
 	wb_header headers[];
 } wbi_job;
@@ -114,7 +118,8 @@ struct wbi_dispatch {
 
 	/* The open transaction. */
 	MDB_txn *txn;
-	bool again; /* abort it and do it once more, with more care */
+	bool again;  /* abort it and do it once more, with more care */
+	bool enough; /* a member of the batch has had its limit of calls */
 	int64_t mono_us, begun_mono_us, begun_real_us;
 	uint32_t calls_made;
 	struct wb_call call;
@@ -125,7 +130,6 @@ struct wbi_dispatch {
 	/* External calls: begun in the open transaction; on this thread's
 	 * list; on the pool's; ended. */
 	wbi_job_list starting, waiting, running, ended;
-	size_t settled;         /* of ended: in the open transaction */
 	uint32_t one_at_a_time; /* so many calls after a crash that could not
 				   be blamed on one */
 };
@@ -147,6 +151,12 @@ bool wbi_dispatch_is_trouble(wb_code code);
  * the only one. */
 bool wbi_dispatch_is_held(const wbi_dispatch *d);
 wbi_consumer_run *wbi_dispatch_find(wbi_dispatch *d, wb_str name);
+/* May it be called now? Neither stopped nor held. */
+bool wbi_dispatch_can(const wbi_dispatch *d, const wbi_consumer_run *c);
+/* The store has no room for what a call of it wants to write: hold it, and do
+ * the transaction again without it. */
+void wbi_dispatch_hold(wbi_dispatch *d, wbi_consumer_run *c,
+		       const wb_error *why);
 
 /* ---- dispatch_open.c ------------------------------------------------------
  */
@@ -178,7 +188,7 @@ typedef enum wbi_end {
 	WBI_END_RETRY,
 	WBI_END_REJECT,
 	WBI_END_STOP,
-	WBI_END_TROUBLE, /* of the store: abort, pause */
+	WBI_END_TROUBLE, /* of the store */
 	WBI_END_AGAIN    /* abort, do it once more with more care */
 } wbi_end;
 
@@ -219,6 +229,7 @@ wb_code wbi_dispatch_due(wbi_dispatch *d, wb_error *err);
 wb_code wbi_dispatch_outcomes(wbi_dispatch *d, wb_error *err);
 
 /* Is there anything of that kind to do? */
+bool wbi_dispatch_has_outcomes(const wbi_dispatch *d);
 bool wbi_dispatch_has_batch(const wbi_dispatch *d);
 bool wbi_dispatch_has_due(const wbi_dispatch *d, int64_t real_us);
 
@@ -229,7 +240,7 @@ wb_code wbi_dispatch_start_call(wbi_dispatch *d, wbi_consumer_run *c,
 				const wbi_row_key *key, const wbi_work *row,
 				wb_error *err);
 void wbi_dispatch_started(wbi_dispatch *d, bool committed);
-void wbi_dispatch_outcomes_done(wbi_dispatch *d, bool committed);
+void wbi_dispatch_outcomes_done(wbi_dispatch *d);
 /* Take what the pool has ended, make a call of this thread's, say what is
  * late. */
 void wbi_dispatch_external(wbi_dispatch *d);

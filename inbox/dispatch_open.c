@@ -143,6 +143,7 @@ static wb_code open_add(wbi_dispatch *d, const wb_handler *h, wb_error *err)
 	}
 	c->deadline_ms = open_or(h->deadline_ms, OPEN_DEADLINE_MS);
 	c->due_us = INT64_MAX;
+	c->limit = d->options.batch_max;
 	d->has_external |= h->kind == WB_EXTERNAL;
 	return open_topics(c, err);
 }

@@ -78,7 +78,7 @@ static void a_new_handler_begins_where_it_says(void **state)
 static wb_code emit_one(rig_probe *p, wb_call *call, const wb_event *event,
 			wb_error *err)
 {
-	static char much[4096];
+	static char much[4000];
 	char data[64];
 	wb_event out = {.type = S("done"), .key = event->key};
 
@@ -434,11 +434,9 @@ static wb_code spoil_at(rig_probe *p, wb_call *call, const wb_event *event,
 
 static void an_error_that_a_handler_keeps_to_itself_is_its_own(void **state)
 {
-	static char big[64 << 20];
 	rig *r = rig_begin(state);
 	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
 
-	(void)big;
 	a->behave = spoil_at;
 	a->data[0] = 1;
 	rig_append_many(r, 100, 100);
@@ -450,43 +448,86 @@ static void an_error_that_a_handler_keeps_to_itself_is_its_own(void **state)
 	rig_end(r);
 }
 
-static void a_full_outbox_costs_time_and_no_attempt(void **state)
-{
-	test_place *place = *state;
-	wb_store_options options = test_store_options();
-	rig *r = rig_begin(state);
-	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+/* A store of its own, with a quota that these events, emitted with 4,000 bytes
+ * each, use up. */
+enum { QUOTA_EVENTS = 400 };
 
-	/* a store of its own, with a small quota */
+static void small_quota(rig *r)
+{
+	wb_store_options options = test_store_options();
+
 	wb_store_close(r->store);
-	test_remove_tree(place->store);
+	test_remove_tree(r->dir);
 	options.quota_bytes = 1 << 20;
-	assert_ok(wb_store_create(place->store, &options, &r->err), r->err);
-	r->store = test_store_open(place->store);
-	a->behave = emit_one;
-	a->data[2] = 1000;
-	rig_append_many(r, 2300, 10);
+	assert_ok(wb_store_create(r->dir, &options, &r->err), r->err);
+	r->store = test_store_open(r->dir);
+	rig_append_many(r, QUOTA_EVENTS, QUOTA_EVENTS);
 	rig_open(r);
-	for (unsigned i = 0; i < 300; i++) {
+}
+
+static void steps(rig *r, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
 		rig_step(r);
 		fake_clock_advance_us(&r->clock, 10000);
 	}
-	assert_true(wbi_dispatch_get_stat(r->dispatch).paused);
-	assert_int_equal(wbi_dispatch_get_stat(r->dispatch).error.code,
-			 WB_EQUOTA);
-	assert_true(rig_outbox(r, NULL) > 100);
-	/* The relay delivers, and there is room again. */
-	for (unsigned i = 0; i < 300; i++) {
+}
+
+/* The relay delivers, and there is room again. */
+static void deliver(rig *r)
+{
+	for (unsigned i = 0; i < 10000; i++) {
 		uint64_t head = rig_outbox(r, NULL);
 
 		test_set_cursor(r->store, head, head - 1);
 		rig_step(r);
-		fake_clock_advance_us(&r->clock, 1000000);
+		if (wbi_dispatch_get_stat(r->dispatch).idle)
+			return;
+		fake_clock_advance_us(&r->clock, 100000);
 	}
-	rig_run(r);
-	assert_int_equal(rig_consumer(r, "a").emitted, 2300);
+	fail_msg("still not idle");
+}
+
+static void a_full_outbox_holds_only_the_one_that_emits(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+	rig_probe *b = rig_add(r, "b", WB_TRANSACTIONAL);
+
+	a->behave = emit_one;
+	a->data[2] = 4000;
+	small_quota(r);
+	steps(r, 1500);
+	assert_true(wbi_dispatch_get_stat(r->dispatch).paused);
+	assert_int_equal(wbi_dispatch_get_stat(r->dispatch).error.code,
+			 WB_EQUOTA);
+	assert_non_null(strstr(r->last_log, "'a'"));
+	assert_true(rig_outbox(r, NULL) > 100);
+	assert_true(rig_effect_count(r, a) < QUOTA_EVENTS);
+	assert_int_equal(rig_effect_count(r, b), QUOTA_EVENTS);
+	deliver(r);
+	assert_false(wbi_dispatch_get_stat(r->dispatch).paused);
+	assert_int_equal(rig_consumer(r, "a").emitted, QUOTA_EVENTS);
 	assert_int_equal(rig_consumer(r, "a").retries, 0);
 	assert_int_equal(rig_consumer(r, "a").dead, 0);
+	rig_end(r);
+}
+
+static void a_full_outbox_makes_no_external_call_twice(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
+
+	a->behave = emit_one;
+	a->data[2] = 4000;
+	small_quota(r);
+	steps(r, 2000);
+	assert_true(wbi_dispatch_get_stat(r->dispatch).paused);
+	assert_true(a->calls > 100);
+	assert_true(a->calls < QUOTA_EVENTS);
+	deliver(r);
+	assert_int_equal(rig_consumer(r, "a").emitted, QUOTA_EVENTS);
+	assert_int_equal(a->calls, QUOTA_EVENTS);
 	rig_end(r);
 }
 
@@ -511,7 +552,8 @@ int main(void)
 		TEST(one_far_behind_and_the_others_share),
 		TEST(a_full_map_costs_time_and_no_attempt),
 		TEST(an_error_that_a_handler_keeps_to_itself_is_its_own),
-		TEST(a_full_outbox_costs_time_and_no_attempt),
+		TEST(a_full_outbox_holds_only_the_one_that_emits),
+		TEST(a_full_outbox_makes_no_external_call_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

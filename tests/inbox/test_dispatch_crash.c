@@ -264,12 +264,10 @@ static crowd together = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0,
 
 /* Position 1 ends the process when `want` calls are in progress; the others
  * wait for that. */
-static wb_code crowd_call(rig_probe *p, wb_call *call, const wb_event *event,
-			  wb_error *err)
+static wb_code crowd_call(wb_call *call, const wb_event *event, wb_error *err)
 {
 	crowd *c = &together;
 
-	(void)p;
 	(void)event;
 	(void)err;
 	pthread_mutex_lock(&c->lock);
@@ -316,7 +314,7 @@ of_several_in_progress_none_is_charged_and_they_go_alone(void **state)
 	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
 	wbi_dead dead;
 
-	a->behave = crowd_call;
+	a->handler.handle = crowd_call;
 	a->handler.attempts_max = 1;
 	r->options.clock = NULL;
 	r->options.threads = 4;
