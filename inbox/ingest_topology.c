@@ -191,7 +191,7 @@ static void topology_value(const char *at, char *ret, size_t size)
 		at++;
 		len = strcspn(at, "'");
 	}
-	snprintf(ret, size, "%.*s", (int)len, len > 0 ? at : "none");
+	snprintf(ret, size, "%.*s", (int)len, at);
 }
 
 static bool topology_differs(const wb_broker_event *event,

@@ -121,19 +121,33 @@ static uint16_t topology_add_exchange(wb_memory *memory,
 	return 0;
 }
 
+static void topology_show(wb_str value, bool brief, char *ret, size_t size)
+{
+	if (value.len == 0)
+		snprintf(ret, size, "none");
+	else
+		snprintf(ret, size,
+			 brief ? "'%.*s'" : "the value '%.*s' of type 'longstr'",
+			 (int)value.len, value.ptr);
+}
+
 /* In RabbitMQ's words, since others look in them for the present value. */
 static uint16_t topology_fail_alternate(const wbi_mem_exchange *found,
 					const wb_declaration *what,
 					wb_error *err)
 {
 	wb_str received = topology_alternate(what);
+	wb_str current = wb_str_from(found->alternate);
+	bool both = received.len > 0 && current.len > 0;
+	char a[WBI_MEM_NAME_MAX + 40], b[WBI_MEM_NAME_MAX + 40];
 
+	topology_show(received, both, a, sizeof(a));
+	topology_show(current, both, b, sizeof(b));
 	WBI_FAIL_FOREIGN(err, WB_EMISMATCH, 406,
 			 "PRECONDITION_FAILED - inequivalent arg "
 			 "'alternate-exchange' for exchange '%s' in vhost '/': "
-			 "received '%.*s' but current is '%s'",
-			 found->name, (int)received.len,
-			 received.ptr ? received.ptr : "", found->alternate);
+			 "received %s but current is %s",
+			 found->name, a, b);
 	return 406;
 }
 
