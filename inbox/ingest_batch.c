@@ -237,11 +237,12 @@ static wb_code write_items(batch_write *w, wb_error *err)
 	wb_code code = wbi_journal_range(&ingest->journal, w->txn, &first,
 					 &w->head, err);
 
-	for (; code == WB_OK && w->at < w->end; w->at++) {
-		if (w->at % INGEST_CLOCK_EVERY == INGEST_CLOCK_EVERY - 1 &&
+	/* At least one of them, however late it is. */
+	while (code == WB_OK && w->at < w->end) {
+		code = write_item(w, err);
+		if (code == WB_OK && ++w->at % INGEST_CLOCK_EVERY == 0 &&
 		    clock->mono_us(clock->ctx) >= end_us)
 			break;
-		code = write_item(w, err);
 	}
 	return code == WB_OK ? write_run(w, err) : code;
 }

@@ -342,6 +342,50 @@ static void a_lost_connection_while_there_is_no_room_is_had_again(void **state)
 	ingest_rig_fini(&rig);
 }
 
+/* ---- transactions ------------------------------------------------------------ */
+
+static int64_t hurried_us(void *ctx)
+{
+	fake_clock *clock = ctx;
+
+	fake_clock_advance_us(clock, 2000);
+	return clock->mono_us;
+}
+
+static int64_t real_us(void *ctx)
+{
+	return ((fake_clock *)ctx)->real_us;
+}
+
+/* Each look at the clock says that the transaction has lasted long enough. */
+static void a_slow_transaction_is_cut_short_and_gets_on(void **state)
+{
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	uint64_t most = 0, before = 0;
+	bool committed;
+	ingest_rig rig;
+	wb_clock slow = {real_us, hurried_us, &rig.clock};
+
+	ingest_rig_init(&rig, place->store, 1);
+	rig.options.clock = &slow;
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 999);
+	for (int i = 0; before < 999; i++) {
+		uint64_t now;
+
+		assert_ok(wbi_ingest_step(rig.ingest, &committed, &err), err);
+		now = ingest_rig_stat(&rig).received;
+		most = now - before > most ? now - before : most;
+		before = now;
+		assert_in_range(i, 0, 200);
+	}
+	assert_in_range(most, 1, 32);
+	ingest_rig_assert_each_once(&rig, 999);
+	ingest_rig_fini(&rig);
+}
+
 /* ---- whose queue it is ------------------------------------------------------- */
 
 static wb_code step_until_error(ingest_rig *rig, wb_error *err)
@@ -604,6 +648,7 @@ int main(void)
 		CASE(the_wait_for_room_looks_once_a_second),
 		CASE(a_long_wait_for_room_is_made_without_a_connection),
 		CASE(a_lost_connection_while_there_is_no_room_is_had_again),
+		CASE(a_slow_transaction_is_cut_short_and_gets_on),
 		CASE(a_queue_of_another_store_is_refused),
 		CASE(an_owner_that_no_store_has_made_is_told),
 		CASE(a_store_is_its_queue_s_owner_after_every_restart),
