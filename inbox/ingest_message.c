@@ -7,8 +7,6 @@
  *
  * Pure, but for the block that the caller gives. Any thread.
  */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "inbox/ingest_internal.h"
@@ -63,16 +61,26 @@ size_t wbi_ingest_event_size(const wbi_received *received)
 	return size;
 }
 
+/* Decimal, without the weight of snprintf(): it is done for every event. */
+static wb_str message_copy_number(char **at, uint64_t number)
+{
+	char text[MESSAGE_POSITION_MAX];
+	size_t from = sizeof(text);
+
+	do {
+		text[--from] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	return message_copy(at, wb_str_n(text + from, sizeof(text) - from));
+}
+
 static void message_copy_place(const wbi_received *received, char **at,
 			       wb_header *to)
 {
-	char text[MESSAGE_POSITION_MAX + 1];
-	int len = snprintf(text, sizeof(text), "%" PRIu64, received->position);
-
 	to[0].name = wb_str_from("wborigin");
 	to[0].value = message_copy(at, received->origin);
 	to[1].name = wb_str_from("wbposition");
-	to[1].value = message_copy(at, wb_str_n(text, (size_t)len));
+	to[1].value = message_copy_number(at, received->position);
 }
 
 /* Twice would be one too often: a sender may write what it likes. */

@@ -12,6 +12,7 @@
  */
 #include "lib/event/envelope.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "lib/base/assert.h"
@@ -31,52 +32,59 @@ struct reading {
 	size_t apart;      /* others, from the back */
 };
 
+/* A word to compare with, in lower case. */
+#define WORD(literal) {"" literal, sizeof(literal) - 1}
+#define W(literal) ((wb_str)WORD(literal))
+
 static char fold(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
-/* Does `text` begin with `prefix` (lower case)? ASCII letters of any case. */
-static bool begins(wb_str text, const char *prefix)
+/* The first word.len bytes; ASCII letters of any case. */
+static bool same(const char *text, wb_str word)
 {
-	size_t len = strlen(prefix);
-
-	if (text.len < len)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (fold(text.ptr[i]) != prefix[i])
+	for (size_t i = 0; i < word.len; i++)
+		if (fold(text[i]) != word.ptr[i])
 			return false;
 	return true;
 }
 
-static bool is(wb_str text, const char *word)
+static inline bool begins(wb_str text, wb_str prefix)
 {
-	return text.len == strlen(word) && begins(text, word);
+	return text.len >= prefix.len && same(text.ptr, prefix);
+}
+
+/* Most are told apart by their length alone. */
+static inline bool is(wb_str text, wb_str word)
+{
+	return text.len == word.len && same(text.ptr, word);
 }
 
 /* CloudEvents names of the text attributes. */
 static wb_str *find_text(wb_event *event, wb_str name)
 {
-	const struct {
-		const char *name;
-		wb_str *to;
+	static const struct {
+		wb_str name;
+		size_t offset;
 	} table[] = {
-		{"id", &event->id},
-		{"type", &event->type},
-		{"source", &event->source},
-		{"subject", &event->subject},
-		{"partitionkey", &event->key},
-		{"datacontenttype", &event->content_type},
-		{"dataschema", &event->data_schema},
-		{"correlationid", &event->correlation_id},
-		{"causationid", &event->causation_id},
-		{"traceparent", &event->traceparent},
-		{"tracestate", &event->tracestate},
+		{WORD("id"), offsetof(wb_event, id)},
+		{WORD("type"), offsetof(wb_event, type)},
+		{WORD("source"), offsetof(wb_event, source)},
+		{WORD("subject"), offsetof(wb_event, subject)},
+		{WORD("partitionkey"), offsetof(wb_event, key)},
+		{WORD("datacontenttype"), offsetof(wb_event, content_type)},
+		{WORD("dataschema"), offsetof(wb_event, data_schema)},
+		{WORD("correlationid"), offsetof(wb_event, correlation_id)},
+		{WORD("causationid"), offsetof(wb_event, causation_id)},
+		{WORD("traceparent"), offsetof(wb_event, traceparent)},
+		{WORD("tracestate"), offsetof(wb_event, tracestate)},
 	};
 
 	for (size_t i = 0; i < WBI_COUNT(table); i++)
 		if (is(name, table[i].name))
-			return table[i].to;
+			return (wb_str *)(void *)((char *)event +
+						  table[i].offset);
 	return NULL;
 }
 
@@ -99,17 +107,17 @@ static bool parse_u64(wb_str text, uint64_t *ret)
  * of them, or not a value that it can have. */
 static bool take_special(wbi_received *out, wb_str name, wb_str value)
 {
-	if (is(name, "time"))
+	if (is(name, W("time")))
 		return wbi_time_parse(value, &out->event.time_us);
-	if (is(name, "sequence"))
+	if (is(name, W("sequence")))
 		return parse_u64(value, &out->event.sequence);
-	if (is(name, "wbposition"))
+	if (is(name, W("wbposition")))
 		return parse_u64(value, &out->position);
-	if (is(name, "wborigin")) {
+	if (is(name, W("wborigin"))) {
 		out->origin = value;
 		return true;
 	}
-	return is(name, "specversion");
+	return is(name, W("specversion"));
 }
 
 static void keep_apart(struct reading *r, wb_str name, wb_str value)
@@ -175,7 +183,7 @@ static wb_str without(wb_str text, size_t len)
 
 static bool is_trace(wb_str name)
 {
-	return is(name, "traceparent") || is(name, "tracestate");
+	return is(name, W("traceparent")) || is(name, W("tracestate"));
 }
 
 /* Length of the prefix that CloudEvents attributes have in `form`; SIZE_MAX if
@@ -184,13 +192,13 @@ static size_t prefix_of(wbi_form form, wb_str name)
 {
 	if (is_trace(name))
 		return 0;
-	if (form == WBI_FORM_BINARY && begins(name, "ce-"))
+	if (form == WBI_FORM_BINARY && begins(name, W("ce-")))
 		return strlen("ce-");
 	if (form == WBI_FORM_AMQP &&
-	    (begins(name, "cloudevents:") || begins(name, "cloudevents_")))
+	    (begins(name, W("cloudevents:")) || begins(name, W("cloudevents_"))))
 		return strlen("cloudevents:");
 	if (form == WBI_FORM_BARE || form == WBI_FORM_RAW)
-		return begins(name, "x-") ? SIZE_MAX : 0;
+		return begins(name, W("x-")) ? SIZE_MAX : 0;
 	return SIZE_MAX;
 }
 
@@ -215,21 +223,20 @@ static void take_headers(struct reading *r)
 /* Which headers say "CloudEvents", and how; RAW if none. */
 static wbi_form headers_form(const wb_message *m)
 {
-	bool binary = false, amqp = false;
+	bool amqp = false;
 	unsigned bare = 0;
 
 	for (size_t i = 0; i < m->header_count; i++) {
 		wb_str name = m->headers[i].name;
 
-		binary |= is(name, "ce-specversion");
-		amqp |= is(name, "cloudevents:specversion") ||
-			is(name, "cloudevents_specversion");
-		bare |= is(name, "specversion") ? 1u : 0u;
-		bare |= is(name, "id") ? 2u : 0u;
-		bare |= is(name, "type") ? 4u : 0u;
+		if (is(name, W("ce-specversion")))
+			return WBI_FORM_BINARY;
+		amqp |= is(name, W("cloudevents:specversion")) ||
+			is(name, W("cloudevents_specversion"));
+		bare |= is(name, W("specversion")) ? 1u : 0u;
+		bare |= is(name, W("id")) ? 2u : 0u;
+		bare |= is(name, W("type")) ? 4u : 0u;
 	}
-	if (binary)
-		return WBI_FORM_BINARY;
 	if (amqp)
 		return WBI_FORM_AMQP;
 	return bare == 7 ? WBI_FORM_BARE : WBI_FORM_RAW;
@@ -454,8 +461,8 @@ static wb_code check_format(wb_str content_type, wb_error *err)
 	for (size_t i = 0; i < media.len; i++)
 		if (media.ptr[i] == ';' || media.ptr[i] == ' ')
 			media.len = i;
-	if (is(media, "application/cloudevents+json") ||
-	    is(media, "application/cloudevents"))
+	if (is(media, W("application/cloudevents+json")) ||
+	    is(media, W("application/cloudevents")))
 		return WB_OK;
 	wbi_text_show(media, shown, sizeof(shown));
 	return WBI_FAIL(err, WB_EINVAL,
@@ -481,7 +488,7 @@ wb_code wbi_envelope_read(const wb_message *message, const wb_limits *limits,
 		return WBI_FAIL(err, WB_ELIMIT,
 				"message: body of %zu bytes, data may have %zu",
 				message->body.len, in_force.body_bytes);
-	if (begins(message->content_type, "application/cloudevents")) {
+	if (begins(message->content_type, W("application/cloudevents"))) {
 		code = check_format(message->content_type, err);
 		if (code == WB_OK)
 			code = read_structured(&r, &in_force, err);
