@@ -7,6 +7,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "lib/base/log.h"
+
 int cli_signals_open(const cli_context *ctx, int also, int *ret_fd)
 {
 	sigset_t set;
@@ -35,4 +37,11 @@ int cli_signals_next(int fd)
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
 	return (int)info.ssi_signo;
+}
+
+void cli_log_stop(const wb_log *log, int signo, int stops)
+{
+	wbi_log(log, WB_LOG_INFO, "%s: %s", strsignal(signo),
+		stops == 1 ? "draining, a second one ends at once"
+			   : "ending at once");
 }

@@ -10,5 +10,7 @@
 int cli_signals_open(const cli_context *ctx, int also, int *ret_fd);
 /* The next one; 0: none. */
 int cli_signals_next(int fd);
+/* Say what a daemon does about its `stops`-th one. */
+void cli_log_stop(const wb_log *log, int signo, int stops);
 
 #endif

@@ -343,6 +343,7 @@ static void take_signals(supervisor *s)
 			cli_notify_stopping();
 		else
 			wait_ms = SECOND_MS;
+		cli_log_stop(s->log, signo, s->stops);
 		s->kill_at_us = mono_us() + (int64_t)wait_ms * 1000;
 		if (s->child > 0)
 			kill(s->child, signo);

@@ -86,9 +86,7 @@ static void signals_take(daemon_state *d)
 		d->stops++;
 		if (d->stops == 1)
 			cli_notify_stopping();
-		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s", strsignal(signo),
-			d->stops == 1 ? "draining, a second one ends at once"
-				      : "ending at once");
+		cli_log_stop(&d->ctx->log, signo, d->stops);
 		if (d->relay)
 			wb_relay_stop(d->relay);
 	}

@@ -100,9 +100,8 @@ static void signals_take(daemon_state *d)
 		d->stops++;
 		if (d->stops == 1)
 			cli_tell(d->channel, CLI_WORD_STOPPING, NULL);
-		wbi_log(&d->ctx->log, WB_LOG_INFO, "%s: %s", strsignal(signo),
-			d->stops == 1 ? "draining, a second one ends at once"
-				      : "ending at once");
+		if (d->channel == CLI_NO_SUPERVISOR)
+			cli_log_stop(&d->ctx->log, signo, d->stops);
 		if (d->worker)
 			wb_worker_stop(d->worker);
 	}

@@ -135,6 +135,27 @@ is "a rejected event is a dead letter" 3 $code
 has "with those before it" "6 dead letters" "$err"
 is "and has no effect" "$before" "$(effects)"
 
+# ---- a call that does not end, and a second signal --------------------------
+send 1 stall.now
+start
+said stalling
+kill -TERM $pid
+said "draining, a second one ends at once"
+began=$(now_ms)
+kill -TERM $pid
+wait $pid
+is "a second signal kills what does not end" 3 $?
+tests=$((tests + 1))
+[ $(($(now_ms) - began)) -lt 3000 ] || is "within 3 s" yes no
+start
+said stalling
+is "that was not the event's fault" 0 "$(grep -c 'counts as an attempt' log)"
+kill -KILL "$(child_of $pid)"
+said "position .*counts as an attempt"
+wait_for 10 grep -q "dead letter" log || is "a kill in its call is" yes no
+kill -TERM $pid
+wait $pid
+
 # ---- two workers on one store ----------------------------------------------
 send 1000 order.placed
 start

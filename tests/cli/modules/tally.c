@@ -29,6 +29,19 @@ static wb_code tally(wb_call *call, const wb_event *event, wb_error *err)
 	return wb_emit(call, &done, err);
 }
 
+/* Longer than anybody waits. */
+static wb_code stall(wb_call *call, const wb_event *event, wb_error *err)
+{
+	static const char word[] = "stalling\n";
+
+	(void)call;
+	(void)event;
+	if (write(STDERR_FILENO, word, sizeof(word) - 1) < 0)
+		return wb_reject(err, "nobody to tell");
+	for (;;)
+		pause();
+}
+
 static const wb_handler handler = {
 	.size = sizeof(wb_handler),
 	.name = "tally",
@@ -40,7 +53,16 @@ static const wb_handler handler = {
 	.handle = tally,
 };
 
-static const wb_handler *const handlers[] = {&handler};
+static const wb_handler stalling = {
+	.size = sizeof(wb_handler),
+	.name = "stall",
+	.types = (const char *const[]){"stall.#", NULL},
+	.attempts_max = 1,
+	.deadline_ms = 600000,
+	.handle = stall,
+};
+
+static const wb_handler *const handlers[] = {&handler, &stalling};
 
 WB_MODULE_EXPORT const struct wb_module wb_module = {
-	WB_MODULE_ABI, sizeof(struct wb_module), "tally", handlers, 1};
+	WB_MODULE_ABI, sizeof(struct wb_module), "tally", handlers, 2};
