@@ -307,8 +307,7 @@ static void run_on_threads(rig *r)
 		_exit(CHILD_OTHER_ATTEMPT + 1);
 }
 
-static void
-of_several_in_progress_none_is_charged_and_they_go_alone(void **state)
+static void of_several_in_progress_none_is_charged(void **state)
 {
 	rig *r = rig_begin(state);
 	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
@@ -347,7 +346,7 @@ int main(void)
 		TEST(killed_in_any_call_effects_and_emits_come_once),
 		TEST(killed_behind_any_commit_effects_and_emits_come_once),
 		TEST(of_external_calls_the_one_that_was_made_is_charged),
-		TEST(of_several_in_progress_none_is_charged_and_they_go_alone),
+		TEST(of_several_in_progress_none_is_charged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
