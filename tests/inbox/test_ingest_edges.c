@@ -262,6 +262,40 @@ static void without_room_nothing_is_acked_until_there_is(void **state)
 	ingest_rig_fini(&rig);
 }
 
+/* LMDB finds a full map in the middle of a transaction, or at its end. */
+static void a_full_map_undoes_the_commit_and_acks_nothing_of_it(void **state)
+{
+	test_place *place = *state;
+	wb_store_options options = test_store_options();
+	wb_error err = WB_ERROR_INIT;
+	uint64_t count;
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	wb_store_close(rig.store);
+	test_remove_tree(place->store);
+	options.clock = &rig.clock.clock;
+	options.random = &rig.random.random;
+	options.map_bytes = 1024 * 1024;
+	options.quota_bytes = 1024 * 1024;
+	assert_ok(wb_store_create(place->store, &options, &err), err);
+	assert_ok(wb_store_open(place->store, &options, &rig.store, &err), err);
+	put_consumer(&rig, 0);
+	rig.options.prefetch = 500;
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 5000);
+	ingest_rig_run(&rig, 5000);
+	assert_int_equal(ingest_rig_stat(&rig).state, WB_WORKER_PAUSED);
+	assert_int_equal(ingest_rig_stat(&rig).error.code, WB_EMAPFULL);
+	count = ingest_rig_count(&rig);
+	assert_in_range(count, 500, 4999);
+	assert_int_equal(ingest_rig_queue(&rig).acked, count);
+	assert_int_equal(ingest_rig_stat(&rig).received, count);
+	ingest_rig_assert_each_once(&rig, (unsigned)count);
+	ingest_rig_fini(&rig);
+}
+
 static void the_wait_for_room_looks_once_a_second(void **state)
 {
 	test_place *place = *state;
@@ -645,6 +679,7 @@ int main(void)
 		CASE(a_sender_without_a_name_has_one_all_the_same),
 		CASE(a_refused_message_can_be_taken_in_later),
 		CASE(without_room_nothing_is_acked_until_there_is),
+		CASE(a_full_map_undoes_the_commit_and_acks_nothing_of_it),
 		CASE(the_wait_for_room_looks_once_a_second),
 		CASE(a_long_wait_for_room_is_made_without_a_connection),
 		CASE(a_lost_connection_while_there_is_no_room_is_had_again),
