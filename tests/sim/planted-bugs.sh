@@ -32,10 +32,10 @@ bug() {
 		tail -5 "$work/make.log"
 		missed=1
 	else
-		timeout 60 "$work/build/tests/sim/waybill-sim" --failures 1 \
-			--seeds $seeds --dir "$stores" >"$work/out" 2>&1 || :
+		timeout 120 "$work/build/tests/sim/waybill-sim" --failures 1 \
+			--seeds $seeds --jobs 2 --dir "$stores" >"$work/out" 2>&1 || :
 		red=$(sed -n 's/^FAILED seed \([0-9]*\): \(.*\): repeat .*/\1: \2/p' \
-			"$work/out")
+			"$work/out" | sort -n | head -n 1)
 		say "$1" "${red:-NOT SEEN in $seeds seeds}"
 		[ -n "$red" ] || missed=1
 	fi
@@ -76,4 +76,21 @@ bug released-row-deleted-when-it-is-sent outbox/relay_release.c \
 	'/^static wb_code release_next/,/^}/s/r->state = RELAY_RELEASE_SENT;/&\n\t\tr->done = position;/'
 bug full-room-stops-a-retry outbox/relay_release.c \
 	's/wbi_relay_room(relay, relay->release_exposed == 0)/wbi_relay_room(relay, false)/'
+
+# ---- the worker ------------------------------------------------------------
+bug ack-before-commit inbox/ingest_batch.c \
+	's/^\tcode = wbi_txn_commit(w.txn, err);/\t(void)wb_broker_ack(ingest->broker, batch->items[w.at - 1].delivery, true, NULL);\n\twb_broker_flush(ingest->broker);\n&/'
+bug dedupe-mark-not-written inbox/ingest_batch.c \
+	'/^static wb_code write_item(/,/^}/s/code = wbi_seen_add(/code = WB_OK;\n\t\tif (0)\n\t\t\tcode = wbi_seen_add(/'
+bug dedupe-mark-in-a-commit-of-its-own inbox/ingest_batch.c \
+	'/^static wb_code write_item(/,/^}/s/code = wbi_seen_add(/code = wbi_seen_get(w->txn, w->tables, event->source, event->id, \&known, err);\n\t\tcode = code == WB_OK ? WB_EEXISTS : code == WB_ENOTFOUND ? WB_OK : code;\n\t\tif (0)\n\t\t\tcode = wbi_seen_add(/
+	s/^\tcode = wbi_txn_commit(w.txn, err);/&\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(ingest->store), true, \&w.txn, err);\n\tfor (uint32_t i = batch->done; code == WB_OK \&\& i < w.at; i++) {\n\t\tuint64_t known;\n\t\tif (!batch->items[i].dead)\n\t\t\tcode = wbi_seen_add(w.txn, w.tables, batch->events[i].source, batch->events[i].id, 1, w.age_us, \&known, err);\n\t\tcode = code == WB_EEXISTS ? WB_OK : code;\n\t}\n\tif (code == WB_OK)\n\t&/'
+bug follower-overtakes-a-retry inbox/dispatch_batch.c \
+	's/if (keyed && c->has_group)/if (keyed \&\& c->has_group \&\& 0)/'
+bug cursor-in-a-commit-of-its-own inbox/dispatch.c \
+	'/^wb_code wbi_dispatch_commit(/,/^}/s/^\tfor (size_t i = 0; .*/\tcode = wbi_txn_commit(txn, err);\n\td->txn = NULL;\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(d->store), true, \&txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\td->txn = txn;\n&/'
+bug attempt-charged-to-a-neighbour inbox/dispatch_recover.c \
+	'/^static wb_code recover_event(/,/^}/s/noted->id.position}/noted->id.position + 1}/'
+bug effects-of-a-failed-call-stay inbox/dispatch_call.c \
+	's/if (end != WBI_END_TROUBLE && !apart && call->touched)/if (0)/'
 exit $missed
