@@ -104,6 +104,8 @@ stage_install() {
 	flags=$(pkg-config --cflags --libs waybill) || return
 	gcc -Wall -Wextra -Werror hello.c $flags -o hello &&
 		./hello "$wb_build/outside/store1" || return
+	flags=$(pkg-config --cflags --libs waybill-test) || return
+	gcc -Wall -Wextra -Werror kit.c $flags -o kit && ./kit || return
 	autoreconf -fi && ./configure -q && make &&
 		./hello-autotools "$wb_build/outside/store2" || return
 	# shellcheck disable=SC2046  # words are meant
