@@ -37,8 +37,7 @@ typedef struct settings {
 	char *data;
 } settings;
 
-/* ---- the handler ------------------------------------------------------------
- */
+/* ---- the handler ------------------------------------------------------- */
 
 static int dispatch_count(MDB_txn *txn, MDB_dbi counters, wb_str key)
 {

@@ -92,7 +92,7 @@ const char *wb_call_idempotency_key(const wb_call *call)
 	return c->key;
 }
 
-/* ---- emitting ----------------------------------------------------------- */
+/* ---- emitting ---------------------------------------------------------- */
 
 /* What `event` leaves open follows from what is handled. */
 static wb_event call_fill(const wb_call *call, const wb_event *event)
@@ -152,7 +152,7 @@ wb_str wb_event_header(const wb_event *event, const char *name)
 	return WB_STR_NULL;
 }
 
-/* ---- how a call ends ---------------------------------------------------- */
+/* ---- how a call ends --------------------------------------------------- */
 
 static wb_code call_end(wb_error *err, wb_code code, const char *where,
 			const char *format, va_list args)

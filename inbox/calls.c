@@ -246,13 +246,13 @@ void wbi_calls_enter(wbi_calls *calls, unsigned slot, const wbi_work_id *id,
 
 	atomic_store_explicit(&s->sequence, calls_sequence(s, CALLS_WRITING),
 			      memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	atomic_store_explicit(&s->end, WBI_CALL_UNKNOWN, memory_order_relaxed);
+	/* Each of them behind WRITING; no fence, since TSan knows none. */
+	atomic_store_explicit(&s->end, WBI_CALL_UNKNOWN, memory_order_release);
 	atomic_store_explicit(&s->thread, (uint64_t)pthread_self(),
-			      memory_order_relaxed);
+			      memory_order_release);
 	for (size_t i = 0; i < count; i++)
 		atomic_store_explicit(&s->words[i], words[i],
-				      memory_order_relaxed);
+				      memory_order_release);
 	atomic_store_explicit(&s->sequence, calls_sequence(s, CALLS_NOTED),
 			      memory_order_release);
 }
@@ -276,9 +276,8 @@ static bool calls_copy(calls_slot *s, calls_text *ret, uint8_t *ret_end)
 		return false;
 	for (size_t i = 0; i < CALLS_WORDS; i++)
 		words[i] = atomic_load_explicit(&s->words[i],
-						memory_order_relaxed);
-	*ret_end = (uint8_t)atomic_load_explicit(&s->end, memory_order_relaxed);
-	atomic_thread_fence(memory_order_acquire);
+						memory_order_acquire);
+	*ret_end = (uint8_t)atomic_load_explicit(&s->end, memory_order_acquire);
 	memcpy(ret, words, sizeof(*ret));
 	return atomic_load_explicit(&s->sequence, memory_order_relaxed) ==
 	       before;

@@ -111,8 +111,7 @@ wbi_consumer_run *wbi_dispatch_find(wbi_dispatch *d, wb_str name)
 	return NULL;
 }
 
-/* ---- looking ----------------------------------------------------------------
- */
+/* ---- looking ----------------------------------------------------------- */
 
 static wb_code look_consumer(wbi_dispatch *d, MDB_txn *txn, wbi_consumer_run *c,
 			     wb_error *err)

@@ -15,8 +15,7 @@
 
 enum { BATCH_PASS = 64 /* events passed by between two looks at the clock */ };
 
-/* ---- who is next ----------------------------------------------------------
- */
+/* ---- who is next ------------------------------------------------------- */
 
 static bool batch_can(const wbi_dispatch *d, const wbi_consumer_run *c)
 {
@@ -79,8 +78,7 @@ static wb_code batch_prepare(wbi_dispatch *d, wb_error *err)
 	return code;
 }
 
-/* ---- one event ------------------------------------------------------------
- */
+/* ---- one event --------------------------------------------------------- */
 
 static bool batch_takes(const wbi_consumer_run *c, wb_str type)
 {
@@ -177,8 +175,7 @@ static wb_code batch_event(wbi_dispatch *d, wbi_consumer_run *c,
 		      : batch_call(d, c, &subject, err);
 }
 
-/* ---- a batch ---------------------------------------------------------------
- */
+/* ---- a batch ----------------------------------------------------------- */
 
 /* *ret_left: members that go on. */
 static wb_code batch_members(wbi_dispatch *d, wb_event *event, wb_str record,

@@ -26,7 +26,7 @@ enum {
 	CALL_SAY_US = 10 * 1000 * 1000 /* of one handler so often at most */
 };
 
-/* ---- making it ----------------------------------------------------------- */
+/* ---- making it --------------------------------------------------------- */
 
 /* wb_error_clear() without the half KiB of zeros, which would cost as much as
  * a small handler. */
@@ -212,8 +212,7 @@ wb_code wbi_dispatch_call(wbi_dispatch *d, wbi_consumer_run *c,
 	return code;
 }
 
-/* ---- what comes of it ------------------------------------------------------
- */
+/* ---- what comes of it -------------------------------------------------- */
 
 static void outcome_name(const wbi_subject *subject, char *ret, size_t size)
 {

@@ -25,8 +25,7 @@
 
 enum { EXTERNAL_TROUBLE_US = 1000 * 1000 };
 
-/* ---- lists -----------------------------------------------------------------
- */
+/* ---- lists ------------------------------------------------------------- */
 
 static void job_add(wbi_job_list *list, wbi_job *job)
 {
@@ -100,8 +99,7 @@ bool wbi_dispatch_can_start(const wbi_dispatch *d)
 	return wbi_dispatch_running(d) < most;
 }
 
-/* ---- 1: begin ---------------------------------------------------------------
- */
+/* ---- 1: begin ---------------------------------------------------------- */
 
 /* The row's bytes and what they hold, in the job's own memory. */
 static wb_code job_decode(wbi_job *job, const wbi_work *row, wb_error *err)
@@ -219,10 +217,10 @@ void wbi_dispatch_started(wbi_dispatch *d, bool committed)
 	}
 }
 
-/* ---- 2: the call ------------------------------------------------------------
- */
+/* ---- 2: the call ------------------------------------------------------- */
 
-/* On its thread: nothing of dispatch is touched that changes meanwhile. */
+/* On its thread: nothing of dispatch is touched that changes meanwhile, nor the
+ * clock, which need not bear two threads. */
 static void external_run(wbi_task *task, unsigned slot)
 {
 	wbi_job *job = (wbi_job *)task;
@@ -233,8 +231,7 @@ static void external_run(wbi_task *task, unsigned slot)
 	job->made = true;
 	if (d->calls)
 		wbi_calls_enter(d->calls, slot, &call->id, true,
-				job->consumer->deadline_ms,
-				d->clock->mono_us(d->clock->ctx));
+				job->consumer->deadline_ms, job->begun_us);
 	if (call->timer && handler->timer)
 		job->code = handler->timer(call, call->timer, &job->error);
 	else if (call->event && handler->handle)
@@ -284,6 +281,7 @@ void wbi_dispatch_external(wbi_dispatch *d)
 	job = job_take(&d->waiting);
 	if (!job)
 		return;
+	job->begun_us = d->mono_us;
 	job->call.now_us = d->clock->real_us(d->clock->ctx);
 	external_run(&job->task, 0);
 	d->mono_us = d->clock->mono_us(d->clock->ctx);

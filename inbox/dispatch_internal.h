@@ -134,7 +134,7 @@ struct wbi_dispatch {
 				   be blamed on one */
 };
 
-/* ---- dispatch.c ---------------------------------------------------------- */
+/* ---- dispatch.c -------------------------------------------------------- */
 
 /* d->txn, and every consumer's `next`; the commit makes them true. After an
  * error of either d->txn is to be aborted, if it is still there. */
@@ -158,8 +158,7 @@ bool wbi_dispatch_can(const wbi_dispatch *d, const wbi_consumer_run *c);
 void wbi_dispatch_hold(wbi_dispatch *d, wbi_consumer_run *c,
 		       const wb_error *why);
 
-/* ---- dispatch_open.c ------------------------------------------------------
- */
+/* ---- dispatch_open.c --------------------------------------------------- */
 
 /* Check the declarations, make the table of consumers. */
 wb_code wbi_dispatch_declare(wbi_dispatch *d, const wb_handler *const *handlers,
@@ -168,8 +167,7 @@ wb_code wbi_dispatch_declare(wbi_dispatch *d, const wb_handler *const *handlers,
 wb_code wbi_dispatch_start(wbi_dispatch *d, wb_error *err);
 void wbi_dispatch_end(wbi_dispatch *d);
 
-/* ---- dispatch_recover.c ---------------------------------------------------
- */
+/* ---- dispatch_recover.c ------------------------------------------------ */
 
 /* Charge the call that a crash interrupted, give the others back. */
 wb_code wbi_dispatch_recover(wbi_dispatch *d, wb_error *err);
@@ -179,8 +177,7 @@ wb_code wbi_dispatch_crashes(wbi_dispatch *d, wbi_consumer_run *c,
 			     uint64_t position, wbi_work *ret,
 			     char text[WB_ERROR_TEXT_MAX], wb_error *err);
 
-/* ---- dispatch_call.c ------------------------------------------------------
- */
+/* ---- dispatch_call.c --------------------------------------------------- */
 
 /* How a call ended. */
 typedef enum wbi_end {
@@ -220,8 +217,7 @@ wb_code wbi_dispatch_die(wbi_dispatch *d, wbi_consumer_run *c,
 			 const wbi_subject *subject, uint8_t reason,
 			 const wb_error *why, wb_error *err);
 
-/* ---- dispatch_batch.c, dispatch_due.c, dispatch_external.c -----------------
- */
+/* ---- dispatch_batch.c, dispatch_due.c, dispatch_external.c ------------- */
 
 /* Each in d->txn, about one transaction's share; `again` may be set. */
 wb_code wbi_dispatch_batch(wbi_dispatch *d, wb_error *err);

@@ -23,7 +23,7 @@ enum {
 	OPEN_DEADLINE_MS = 30 * 1000
 };
 
-/* ---- declarations ---------------------------------------------------- */
+/* ---- declarations ------------------------------------------------------ */
 
 static wb_code open_check_name(const wbi_dispatch *d, size_t number,
 			       const wb_handler *h, wb_error *err)
@@ -185,7 +185,7 @@ wb_code wbi_dispatch_check(const wb_handler *const *handlers, size_t count,
 	return code;
 }
 
-/* ---- cursors --------------------------------------------------------- */
+/* ---- cursors ----------------------------------------------------------- */
 
 static wb_code open_new_cursor(wbi_dispatch *d, wbi_consumer_run *c,
 			       MDB_txn *txn, uint64_t first, uint64_t head,
@@ -274,7 +274,7 @@ static wb_code open_cursors(wbi_dispatch *d, wb_error *err)
 	return code;
 }
 
-/* ---- the handlers' own ----------------------------------------------- */
+/* ---- the handlers' own ------------------------------------------------- */
 
 static wb_code open_handler(wbi_dispatch *d, wbi_consumer_run *c, wb_error *err)
 {

@@ -10,8 +10,7 @@
 
 enum { RIG_STEPS_MAX = 200000 };
 
-/* ---- handlers -------------------------------------------------------------
- */
+/* ---- handlers ---------------------------------------------------------- */
 
 static void rig_count_effect(rig_probe *p, MDB_txn *txn, uint64_t position)
 {
@@ -119,8 +118,7 @@ rig_probe *rig_add(rig *r, const char *name, wb_handler_kind kind)
 	return p;
 }
 
-/* ---- the rig ---------------------------------------------------------------
- */
+/* ---- the rig ----------------------------------------------------------- */
 
 static void rig_log(void *ctx, wb_log_level level, const char *line)
 {
@@ -266,8 +264,7 @@ void rig_run_for(rig *r, int64_t us)
 	rig_run(r);
 }
 
-/* ---- looking ----------------------------------------------------------------
- */
+/* ---- looking ----------------------------------------------------------- */
 
 static MDB_txn *rig_read(rig *r)
 {

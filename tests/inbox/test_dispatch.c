@@ -6,8 +6,7 @@
 
 #include "tests/support/testing.h"
 
-/* ---- effects ----------------------------------------------------------------
- */
+/* ---- effects ----------------------------------------------------------- */
 
 static void each_event_takes_effect_once(void **state)
 {
@@ -377,6 +376,55 @@ static void one_far_behind_and_the_others_share(void **state)
 	rig_end(r);
 }
 
+/* ---- time ----------------------------------------------------------------- */
+
+static wb_code take_time(rig_probe *p, wb_call *call, const wb_event *event,
+			 wb_error *err)
+{
+	(void)call;
+	(void)event;
+	(void)err;
+	fake_clock_advance_us(&p->rig->clock, p->data[0]);
+	return WB_OK;
+}
+
+static void a_batch_ends_when_it_has_worked_enough(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+
+	a->behave = take_time;
+	a->data[0] = 400;
+	rig_append_many(r, 10, 10);
+	rig_open(r);
+	rig_step(r);
+	assert_int_equal(rig_consumer(r, "a").position, 3); /* 1,200 us */
+	rig_step(r); /* others may write now */
+	assert_int_equal(rig_consumer(r, "a").position, 3);
+	assert_int_equal(wbi_dispatch_deadline_us(r->dispatch),
+			 r->clock.mono_us + 50);
+	fake_clock_advance_us(&r->clock, 50);
+	rig_step(r);
+	assert_int_equal(rig_consumer(r, "a").position, 6);
+	rig_end(r);
+}
+
+static void a_slow_call_in_a_transaction_is_named(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "sluggish", WB_TRANSACTIONAL);
+
+	a->behave = take_time;
+	a->data[0] = 10001;
+	rig_append_many(r, 10, 10);
+	rig_open(r);
+	rig_run(r);
+	assert_non_null(strstr(r->last_log, "'sluggish'"));
+	assert_non_null(strstr(r->last_log, "took 10 ms"));
+	assert_int_equal(r->log_lines, 1);
+	rig_end(r);
+}
+
 /* ---- trouble of the store
  * ------------------------------------------------------------ */
 
@@ -550,6 +598,8 @@ int main(void)
 		TEST(attempts_end_in_a_dead_letter),
 		TEST(one_that_stops_stops_alone),
 		TEST(one_far_behind_and_the_others_share),
+		TEST(a_batch_ends_when_it_has_worked_enough),
+		TEST(a_slow_call_in_a_transaction_is_named),
 		TEST(a_full_map_costs_time_and_no_attempt),
 		TEST(an_error_that_a_handler_keeps_to_itself_is_its_own),
 		TEST(a_full_outbox_holds_only_the_one_that_emits),

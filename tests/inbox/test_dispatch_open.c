@@ -133,6 +133,42 @@ a_handler_that_cannot_open_is_named_and_others_are_closed(void **state)
 	rig_end(r);
 }
 
+static wb_code fail_once(rig_probe *p, wb_call *call, const wb_event *event,
+			 wb_error *err)
+{
+	(void)p;
+	(void)event;
+	return wb_call_attempt(call) == 1 ? wb_retry(err, "later") : WB_OK;
+}
+
+static void what_waits_for_a_handler_that_is_not_loaded_goes_on_waiting(
+	void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+	rig_probe *b = rig_add(r, "b", WB_TRANSACTIONAL);
+
+	b->behave = fail_once;
+	rig_append_many(r, 10, 5);
+	rig_open(r);
+	rig_run(r);
+	rig_close(r);
+	r->probe_count = 1; /* without b */
+	rig_append_many(r, 10, 5);
+	rig_open(r);
+	rig_run_for(r, 3600 * 1000000LL);
+	assert_int_equal(rig_effect_count(r, a), 20);
+	assert_int_equal(rig_consumer(r, "b").waiting, 10);
+	assert_int_equal(rig_consumer(r, "b").position, 10);
+	rig_close(r);
+	r->probe_count = 2;
+	rig_open(r);
+	rig_run_for(r, 3600 * 1000000LL);
+	assert_int_equal(rig_effect_count(r, b), 20);
+	assert_int_equal(rig_consumer(r, "b").waiting, 0);
+	rig_end(r);
+}
+
 static void no_handlers_at_all_are_nothing_to_do(void **state)
 {
 	rig *r = rig_begin(state);
@@ -155,6 +191,7 @@ int main(void)
 		TEST(two_of_one_name_are_refused),
 		TEST(a_cursor_of_another_inbox_is_refused_with_the_cure),
 		TEST(a_handler_that_cannot_open_is_named_and_others_are_closed),
+		TEST(what_waits_for_a_handler_that_is_not_loaded_goes_on_waiting),
 		TEST(no_handlers_at_all_are_nothing_to_do),
 	};
 
