@@ -313,6 +313,11 @@ static wb_code lane_take(wb_relay *relay, relay_lane *lane, MDB_txn *env_txn,
 	bool parked = false;
 	wb_code code;
 
+	/* Truncated, so it was settled: by a relay whose state is lost. */
+	if (wbi_record_flags(record) & WBI_RECORD_STUB) {
+		wbi_window_add_done(lane->window);
+		return WB_OK;
+	}
 	if (lane->id == RELAY_DRAIN
 		    ? exchange != lane->only
 		    : relay->exchanges[exchange].state >= RELAY_HELD) {

@@ -130,6 +130,32 @@ void rig_assert_stream(stream_rig *rig, const char *stream, uint64_t from,
 	rig_read(rig, stream, from, to, true);
 }
 
+/* With the id of the event there, as fsck compares it. */
+void rig_settle(stream_rig *rig, uint64_t position, uint64_t floor)
+{
+	wbi_journal outbox = wbi_journal_of(rig->store, WBI_OUTBOX);
+	wbi_relay_cursor cursor = {.position = position, .floor = floor};
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn = rig_begin(rig), *relay_txn = NULL;
+	wbi_reader reader;
+	wb_event event;
+	wb_str record;
+
+	assert_ok(wbi_reader_open(&reader, &outbox, txn, position - 1, &err),
+		  err);
+	assert_ok(wbi_reader_next(&reader, &event, &record, &err), err);
+	memcpy(cursor.origin, outbox.origin, sizeof(cursor.origin));
+	memcpy(cursor.event_id, event.id.ptr, event.id.len);
+	wbi_reader_close(&reader);
+	wb_store_abort(txn);
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(rig->store), true,
+				&relay_txn, &err),
+		  err);
+	assert_ok(wbi_relay_cursor_write(rig->store, relay_txn, &cursor, &err),
+		  err);
+	assert_ok(wbi_txn_commit(relay_txn, &err), err);
+}
+
 static void rig_finding(void *ctx, const wbi_finding *finding)
 {
 	(void)ctx;

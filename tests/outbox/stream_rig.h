@@ -34,6 +34,9 @@ void rig_grow(stream_rig *rig, const char *stream, unsigned count);
 void rig_assert_stream(stream_rig *rig, const char *stream, uint64_t from,
 		       uint64_t to);
 
+/* The relay says: settled up to `position`, done with up to `floor`. */
+void rig_settle(stream_rig *rig, uint64_t position, uint64_t floor);
+
 /* The store must pass fsck; prints findings. It must be closed. */
 void rig_assert_sound(const char *dir);
 
