@@ -163,6 +163,8 @@ static wb_code walk_record(wbi_walk *w, const wbi_walk_journal *j, uint64_t at,
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"holds the record of position %" PRIu64,
 				inside);
+	if (j == &w->outbox && wbi_record_flags(record) & WBI_RECORD_STREAM)
+		w->stream_records++;
 	code = wbi_get_at(w->txn, j->table, at, &again, err);
 	if (code == WB_ENOTFOUND || (code == WB_OK && again.ptr != record.ptr))
 		return WBI_FAIL(err, WB_ECORRUPT,
@@ -409,6 +411,8 @@ static wb_code walk_all(wbi_walk *w, wb_error *err)
 		code = walk_journals(w, err);
 	if (code == WB_OK && has_main && w->present >= WBI_TABLES_INBOX)
 		code = wbi_walk_inbox(w, err);
+	if (code == WB_OK && has_main && w->present >= WBI_TABLES_STREAMS)
+		code = wbi_walk_streams(w, err);
 	if (code == WB_OK && has_relay)
 		code = wbi_walk_relay(w, err);
 	if (code == WB_OK && has_main && has_relay)

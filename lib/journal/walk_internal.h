@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the parts of the walk share: walk.c has the environments and journals,
- * walk_relay.c and walk_inbox.c the tables around them. */
+ * walk_relay.c, walk_inbox.c and walk_streams.c the tables around them. */
 #ifndef WBI_WALK_INTERNAL_H
 #define WBI_WALK_INTERNAL_H
 
@@ -28,6 +28,8 @@ typedef struct wbi_walk {
 	uint32_t present; /* tables of the store; an older one has fewer */
 	wbi_store_info info;
 	wbi_walk_journal outbox, inbox; /* as far as they were walked */
+	uint64_t stream_records;        /* of the outbox */
+	struct wbi_walk_streams *streams;
 	wbi_check_result result;
 	uint64_t total;
 	int64_t told_us;
@@ -66,5 +68,7 @@ wb_code wbi_walk_relay(wbi_walk *w, wb_error *err);
 wb_code wbi_walk_relay_cursor(wbi_walk *w, wb_error *err);
 /* All of the inbox's, once the journals were walked. */
 wb_code wbi_walk_inbox(wbi_walk *w, wb_error *err);
+/* All of the streams', once the outbox was walked. */
+wb_code wbi_walk_streams(wbi_walk *w, wb_error *err);
 
 #endif

@@ -29,6 +29,7 @@ wb_code wbi_meta_open_table(MDB_txn *txn, wbi_table *ret, wb_error *err);
 enum {
 	WBI_TABLES_JOURNALS = 3,
 	WBI_TABLES_INBOX = 11,
+	WBI_TABLES_STREAMS = 16,
 	WBI_TABLES_ALL = 22
 };
 

@@ -54,9 +54,9 @@ static wb_str rig_data(const char *stream, unsigned number, char buf[300])
 	return wb_str_n(buf, (size_t)n);
 }
 
-wb_code rig_append(stream_rig *rig, const char *stream, uint64_t expected,
-		   unsigned number, const char *id, wb_stream_written *ret,
-		   wb_error *err)
+static wb_code rig_append_in(stream_rig *rig, MDB_txn *txn, const char *stream,
+			     uint64_t expected, unsigned number, const char *id,
+			     wb_stream_written *ret, wb_error *err)
 {
 	char buf[300];
 	wb_event event = {.type = S("thing.done"), .id = wb_str_from(id)};
@@ -64,11 +64,19 @@ wb_code rig_append(stream_rig *rig, const char *stream, uint64_t expected,
 				 .expected = expected,
 				 .events = &event,
 				 .count = 1};
-	MDB_txn *txn = rig_begin(rig);
-	wb_code code;
 
 	event.data = rig_data(stream, number, buf);
-	code = wb_stream_append(rig->outbox, txn, &write, ret, err);
+	return wb_stream_append(rig->outbox, txn, &write, ret, err);
+}
+
+wb_code rig_append(stream_rig *rig, const char *stream, uint64_t expected,
+		   unsigned number, const char *id, wb_stream_written *ret,
+		   wb_error *err)
+{
+	MDB_txn *txn = rig_begin(rig);
+	wb_code code =
+		rig_append_in(rig, txn, stream, expected, number, id, ret, err);
+
 	/* A refusal leaves it usable, so it must be possible to commit. */
 	rig_commit(rig, txn);
 	return code;
@@ -78,7 +86,8 @@ void rig_grow(stream_rig *rig, const char *stream, unsigned count)
 {
 	wb_error err = WB_ERROR_INIT;
 	wb_stream_info info = {0};
-	wb_code code = wb_stream_stat(rig->store, NULL, wb_str_from(stream),
+	MDB_txn *txn = rig_begin(rig);
+	wb_code code = wb_stream_stat(rig->store, txn, wb_str_from(stream),
 				      &info, &err);
 
 	assert_true(code == WB_OK || code == WB_ENOTFOUND);
@@ -86,13 +95,14 @@ void rig_grow(stream_rig *rig, const char *stream, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		wb_stream_written written = {0};
 
-		assert_ok(rig_append(rig, stream, info.version + i,
-				     (unsigned)info.version + 1 + i, NULL,
-				     &written, &err),
+		assert_ok(rig_append_in(rig, txn, stream, info.version + i,
+					(unsigned)info.version + 1 + i, NULL,
+					&written, &err),
 			  err);
 		assert_int_equal(written.version, info.version + 1 + i);
 		assert_false(written.repeated);
 	}
+	rig_commit(rig, txn);
 }
 
 static void rig_read(stream_rig *rig, const char *stream, uint64_t from,

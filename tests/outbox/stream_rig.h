@@ -26,8 +26,8 @@ void rig_commit(stream_rig *rig, MDB_txn *txn);
 wb_code rig_append(stream_rig *rig, const char *stream, uint64_t expected,
 		   unsigned number, const char *id, wb_stream_written *ret,
 		   wb_error *err);
-/* `count` of them behind the version it has, each in a commit of its own;
- * `number` is the version. */
+/* `count` of them behind the version it has, in one commit; `number` is the
+ * version. */
 void rig_grow(stream_rig *rig, const char *stream, unsigned count);
 
 /* Read what rig_grow() wrote in versions `from` to `to`, both ways. */
