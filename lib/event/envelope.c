@@ -271,11 +271,11 @@ static char *put_base64(char *to, wb_str bytes)
 }
 
 /* {"specversion":...} and the data, in one block; NULL: out of memory. */
-static char *join_body(wb_str head, const wb_event *event, size_t *ret_len)
+static char *join_body(wb_str head, const wb_event *event, bool json,
+		       size_t *ret_len)
 {
 	static const wb_str as_json = LITERAL(",\"data\":");
 	static const wb_str as_bytes = LITERAL(",\"data_base64\":\"");
-	bool json = wbi_content_type_is_json(event->content_type);
 	wb_str name = json ? as_json : as_bytes;
 	size_t room = head.len + name.len + 4 + event->data.len;
 	char *body, *p;
@@ -305,13 +305,27 @@ static char *join_body(wb_str head, const wb_event *event, size_t *ret_len)
 	return body;
 }
 
+/* The whole object; NULL: out of memory. */
+static char *whole_object(const wb_event *event,
+			  const wbi_envelope_context *context, bool json,
+			  size_t *ret_len)
+{
+	json_t *object = attributes_object(event, context);
+	char *head = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	char *body = head ? join_body(wb_str_from(head), event, json, ret_len)
+			  : NULL;
+
+	free(head);
+	json_decref(object);
+	return body;
+}
+
 wb_code wbi_envelope_structured(const wb_event *event,
 				const wbi_envelope_context *context,
 				wb_message *ret, char **ret_body, wb_error *err)
 {
 	static const wb_str type = LITERAL("application/cloudevents+json");
-	char *head = NULL, *body = NULL;
-	json_t *object = NULL;
+	char *body;
 	size_t len = 0;
 	wb_code code;
 
@@ -319,21 +333,71 @@ wb_code wbi_envelope_structured(const wb_event *event,
 	code = wbi_envelope_check_structured(event, err);
 	if (code != WB_OK)
 		return code;
-	object = attributes_object(event, context);
-	if (object)
-		head = json_dumps(object, JSON_COMPACT);
-	if (head)
-		body = join_body(wb_str_from(head), event, &len);
-	if (body) {
-		put_properties(event, context, ret);
-		ret->content_type = type;
-		ret->body = wb_str_n(body, len);
-		*ret_body = body;
-	} else {
-		code = WBI_FAIL(err, WB_ENOMEM,
+	body = whole_object(event, context,
+			    wbi_content_type_is_json(event->content_type),
+			    &len);
+	if (!body)
+		return WBI_FAIL(err, WB_ENOMEM,
 				"structured message: out of memory");
-	}
-	free(head);
-	json_decref(object);
-	return code;
+	put_properties(event, context, ret);
+	ret->content_type = type;
+	ret->body = wb_str_n(body, len);
+	*ret_body = body;
+	return WB_OK;
+}
+
+/* Would these bytes come back from a line as they are? White space around a
+ * value would not, null is no data, a line end within would end the line. */
+static bool line_can_hold(const wb_event *event)
+{
+	wb_str data = event->data;
+
+	if (!wbi_content_type_is_json(event->content_type) || data.len == 0)
+		return false;
+	if (memchr(data.ptr, '\n', data.len) ||
+	    memchr(data.ptr, '\r', data.len) ||
+	    memchr(" \t", data.ptr[0], 2) ||
+	    memchr(" \t", data.ptr[data.len - 1], 2) ||
+	    wb_str_eq(data, wb_str_from("null")))
+		return false;
+	return wbi_envelope_check_structured(event, NULL) == WB_OK;
+}
+
+/* With reply_to as one more attribute: no CloudEvents name stands for it. */
+static bool line_headers(const wb_event *event, wb_event *ret)
+{
+	wb_header *headers;
+
+	*ret = *event;
+	if (event->reply_to.len == 0)
+		return true;
+	headers = malloc((event->header_count + 1) * sizeof(*headers));
+	if (!headers)
+		return false;
+	for (size_t i = 0; i < event->header_count; i++)
+		headers[i] = event->headers[i];
+	headers[event->header_count].name = wb_str_from(WBI_LINE_REPLY_TO);
+	headers[event->header_count].value = event->reply_to;
+	ret->headers = headers;
+	ret->header_count = event->header_count + 1;
+	return true;
+}
+
+wb_code wbi_envelope_line(const wb_event *event, char **ret_line,
+			  size_t *ret_len, wb_error *err)
+{
+	static const wbi_envelope_context nowhere = {.position = 0};
+	char *line = NULL;
+	wb_event whole;
+
+	WB_ASSERT(event->header_count == 0 || event->headers);
+	if (line_headers(event, &whole))
+		line = whole_object(&whole, &nowhere, line_can_hold(event),
+				    ret_len);
+	if (whole.headers != event->headers)
+		free((void *)(uintptr_t)whole.headers);
+	if (!line)
+		return WBI_FAIL(err, WB_ENOMEM, "line: out of memory");
+	*ret_line = line;
+	return WB_OK;
 }

@@ -53,6 +53,16 @@ wb_code wbi_envelope_structured(const wb_event *event,
  */
 wb_code wbi_envelope_check_structured(const wb_event *event, wb_error *err);
 
+/*
+ * An event as one line of an archive: the JSON event format without a line
+ * end, made so that reading it gives the same event, its data byte for byte.
+ * Where it stood in a journal is not part of it; reply_to is the attribute
+ * WBI_LINE_REPLY_TO. *ret_line is the caller's to free. WB_ENOMEM.
+ */
+#define WBI_LINE_REPLY_TO "wbreplyto"
+wb_code wbi_envelope_line(const wb_event *event, char **ret_line,
+			  size_t *ret_len, wb_error *err);
+
 /* Does this content type say JSON: .../json or ...+json, any parameters? */
 bool wbi_content_type_is_json(wb_str content_type);
 

@@ -247,6 +247,65 @@ static wbi_received read_as(const wb_message *m, wbi_form form)
 	return got;
 }
 
+/* Data that a line cannot hold as it stands, and data that it can. */
+static void a_line_gives_back_the_event_byte_for_byte(void **state)
+{
+	static const char *const datas[] = {
+		"{\"a\":1.10}",
+		"{\"a\": [1 ,2]}",
+		" {}",
+		"{} ",
+		"{\n}",
+		"{\r\n}",
+		"\"text\"",
+		"not json",
+		"{\"a\":1,\"a\":2}",
+		"null",
+		"",
+		"\t1",
+	};
+	wb_error err = WB_ERROR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < WBI_COUNT(datas) + 2; i++) {
+		wb_event event = i == 0 ? sample_binary() : sample_full();
+		wb_message m = {.content_type =
+					S("application/cloudevents+json")};
+		char *line = NULL;
+		wbi_received got;
+
+		if (i > 1)
+			event.data = wb_str_from(datas[i - 2]);
+		event.reply_to = WB_STR_NULL;
+		assert_ok(wbi_envelope_line(&event, &line, &m.body.len, &err),
+			  err);
+		m.body.ptr = line;
+		assert_null(memchr(line, '\n', m.body.len));
+		assert_ok(wbi_envelope_read(&m, NULL, &got, &err), err);
+		assert_same_event(&got.event, &event);
+		assert_int_equal(got.origin.len + got.position, 0);
+		wbi_envelope_read_fini(&got);
+		free(line);
+	}
+}
+
+static void a_line_has_reply_to_under_a_name_of_its_own(void **state)
+{
+	wb_event event = sample_full();
+	wb_error err = WB_ERROR_INIT;
+	char *line = NULL, *end;
+	size_t len;
+
+	(void)state;
+	assert_ok(wbi_envelope_line(&event, &line, &len, &err), err);
+	end = realloc(line, len + 1);
+	assert_non_null(end);
+	end[len] = '\0';
+	assert_non_null(strstr(end, "\"" WBI_LINE_REPLY_TO "\":\"replies\""));
+	assert_non_null(strstr(end, "\"tenant\":\"blue\""));
+	free(end);
+}
+
 static void every_form_of_others_is_understood(void **state)
 {
 	static const char *const prefixes[] = {"cloudEvents_",
@@ -523,6 +582,8 @@ int main(int argc, char **argv)
 			structured_mode_bounds_the_memory_of_the_check),
 		cmocka_unit_test(json_content_types_are_known),
 		cmocka_unit_test(what_is_sent_is_read_back),
+		cmocka_unit_test(a_line_gives_back_the_event_byte_for_byte),
+		cmocka_unit_test(a_line_has_reply_to_under_a_name_of_its_own),
 		cmocka_unit_test(every_form_of_others_is_understood),
 		cmocka_unit_test(a_raw_message_is_read_by_its_properties),
 		cmocka_unit_test(the_first_of_two_counts),
