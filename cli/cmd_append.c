@@ -17,6 +17,7 @@
 #include <waybill/outbox.h>
 
 #include "cli/command.h"
+#include "cli/event.h"
 #include "cli/lines.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
@@ -24,54 +25,17 @@
 #include "lib/base/text.h"
 #include "lib/event/envelope.h"
 
-enum { SLICE_US = 1000, PAUSE_US = 50, HEADERS_MAX = 256 };
+enum { SLICE_US = 1000, PAUSE_US = 50 };
 
 typedef struct append_options {
-	char *id, *type, *source, *subject, *key, *time;
-	char *content_type, *data_schema, *data, *data_file;
-	char *correlation_id, *causation_id, *traceparent, *tracestate;
-	char *reply_to;
-	wbi_config_items headers;
+	cli_event_options event;
 	uint64_t batch;
 	bool progress;
 } append_options;
 
-#define TEXT(member, flag, arg_, ...)                                         \
-	{{.name = flag, .kind = WBI_CONFIG_TEXT,                              \
-	  .offset = offsetof(append_options, member), .arg = arg_,            \
-	  __VA_ARGS__}, 0}
-
 /* clang-format off */
 static const cli_flag append_flags[] = {
-	TEXT(type, "type", "TYPE",
-	     .help = "One event from these flags, of this type."),
-	TEXT(key, "key", "KEY",
-	     .help = "Ordering key: events of one key are delivered in order."),
-	TEXT(subject, "subject", "SUBJECT",
-	     .help = "What it is about, such as order/42."),
-	TEXT(data, "data", "TEXT",
-	     .help = "The data, as it stands."),
-	TEXT(data_file, "data-file", "FILE",
-	     .help = "The data is the content of this file; '-': standard "
-		     "input."),
-	TEXT(content_type, "content-type", "TYPE",
-	     .help = "Of the data.", .init = "application/json"),
-	TEXT(id, "id", "ID", .help = "Default: a new UUID, version 7."),
-	TEXT(source, "source", "URI",
-	     .help = "Default: / and the service's name."),
-	TEXT(time, "time", "TIME", .help = "RFC 3339; default: now."),
-	TEXT(data_schema, "data-schema", "URI", .help = "Schema of the data."),
-	TEXT(correlation_id, "correlation-id", "ID",
-	     .help = "What this belongs to."),
-	TEXT(causation_id, "causation-id", "ID",
-	     .help = "The event that this one follows from."),
-	TEXT(traceparent, "traceparent", "TEXT", .help = "W3C trace context."),
-	TEXT(tracestate, "tracestate", "TEXT", .help = "The same."),
-	TEXT(reply_to, "reply-to", "QUEUE",
-	     .help = "Queue that an answer should go to."),
-	{{.name = "header", .kind = WBI_CONFIG_TEXTS,
-	  .offset = offsetof(append_options, headers), .arg = "NAME=VALUE",
-	  .help = "An extension attribute; as many as are wanted."}, 0},
+	CLI_EVENT_FLAGS(append_options, event),
 	{{.name = "batch", .kind = WBI_CONFIG_NUMBER,
 	  .offset = offsetof(append_options, batch), .min = 1, .max = 100000,
 	  .init = "1000", .arg = "N",
@@ -86,10 +50,7 @@ static const cli_flag append_flags[] = {
 typedef struct append_run {
 	cli_context *ctx;
 	const append_options *o;
-	wb_store *store;
-	wb_outbox *outbox;
-	wb_routes *routes;
-	wb_limits limits;
+	cli_outbox open;
 	cli_progress progress;
 	/* the transaction that is open, or NULL, and what it holds */
 	MDB_txn *txn;
@@ -118,7 +79,7 @@ static wb_code run_commit(append_run *run, wb_error *err)
 	if (!txn)
 		return WB_OK;
 	run->txn = NULL;
-	rc = wb_store_commit(run->store, txn, err);
+	rc = wb_store_commit(run->open.store, txn, err);
 	if (rc != WB_OK) {
 		run->line = run->txn_line;
 		return rc;
@@ -147,13 +108,13 @@ static wb_code run_append(append_run *run, const wb_event *event,
 	wb_code rc = WB_OK;
 
 	if (!run->txn) {
-		rc = wb_store_begin(run->store, &run->txn, err);
+		rc = wb_store_begin(run->open.store, &run->txn, err);
 		run->txn_start_us = mono_us();
 		run->txn_count = 0;
 		run->txn_line = line;
 	}
 	if (rc == WB_OK)
-		rc = wb_outbox_append(run->outbox, run->txn, event, &position,
+		rc = wb_outbox_append(run->open.outbox, run->txn, event, &position,
 				      err);
 	if (rc == WB_OK) {
 		if (run->txn_count++ == 0)
@@ -207,7 +168,7 @@ static wb_code append_line(append_run *run, wb_str line, uint64_t number,
 	wb_uuid7(wb_system_clock(), wb_system_random(), id);
 	message.message_id = wb_str_from(id);
 	run->line = number;
-	rc = wbi_envelope_read(&message, &run->limits, &received, err);
+	rc = wbi_envelope_read(&message, &run->open.limits, &received, err);
 	if (rc != WB_OK)
 		return rc;
 	if (received.other_count > 0)
@@ -260,105 +221,13 @@ static wb_code append_lines(append_run *run, cli_lines *lines, wb_error *err)
 
 /* ---- one event --------------------------------------------------------- */
 
-static wb_code read_data(const char *path, size_t max, char **ret,
-			 size_t *ret_len, wb_error *err)
-{
-	bool std = !strcmp(path, "-");
-	FILE *file = std ? stdin : fopen(path, "re");
-	char *bytes = malloc(max + 1);
-	wb_code rc = WB_OK;
-
-	if (!file || !bytes) {
-		free(bytes);
-		if (file && !std)
-			fclose(file);
-		return WBI_FAIL(err, file ? WB_ENOMEM : WB_ENOTFOUND,
-				"%s: cannot be opened", path);
-	}
-	*ret_len = fread(bytes, 1, max + 1, file);
-	if (ferror(file))
-		rc = WBI_FAIL(err, WB_EIO, "%s: cannot be read", path);
-	else if (*ret_len > max)
-		rc = WBI_FAIL(err, WB_ELIMIT, "%s: over body_max_bytes (%zu)",
-			      path, max);
-	if (!std)
-		fclose(file);
-	if (rc == WB_OK)
-		*ret = bytes;
-	else
-		free(bytes);
-	return rc;
-}
-
-static wb_code fill_headers(const append_options *o, wb_header *headers,
-			    wb_event *event, wb_error *err)
-{
-	char *const *pairs = o->headers.items;
-
-	if (o->headers.count > HEADERS_MAX)
-		return WBI_FAIL(err, WB_ELIMIT, "over %d --header",
-				HEADERS_MAX);
-	for (size_t i = 0; i < o->headers.count; i++) {
-		const char *equals = strchr(pairs[i], '=');
-
-		headers[i].name =
-			wb_str_n(pairs[i], (size_t)(equals - pairs[i]));
-		headers[i].value = wb_str_from(equals + 1);
-	}
-	event->headers = headers;
-	event->header_count = o->headers.count;
-	return WB_OK;
-}
-
-static wb_code fill_event(const append_options *o, wb_event *event,
-			  wb_error *err)
-{
-	*event = (wb_event){
-		.id = wb_str_from(o->id),
-		.type = wb_str_from(o->type),
-		.source = wb_str_from(o->source),
-		.subject = wb_str_from(o->subject),
-		.key = wb_str_from(o->key),
-		.content_type = wb_str_from(o->content_type),
-		.data_schema = wb_str_from(o->data_schema),
-		.correlation_id = wb_str_from(o->correlation_id),
-		.causation_id = wb_str_from(o->causation_id),
-		.traceparent = wb_str_from(o->traceparent),
-		.tracestate = wb_str_from(o->tracestate),
-		.reply_to = wb_str_from(o->reply_to),
-		.data = wb_str_from(o->data)};
-	if (o->time && !wbi_time_parse(wb_str_from(o->time), &event->time_us))
-		return WBI_FAIL(err, WB_EINVAL,
-				"--time: '%.40s' is not an RFC 3339 time, such "
-				"as 2026-01-31T12:00:00Z",
-				o->time);
-	return WB_OK;
-}
-
 static wb_code append_one(append_run *run, wb_error *err)
 {
-	const append_options *o = run->o;
-	wb_header headers[HEADERS_MAX];
-	char id[WB_UUID_TEXT_LEN + 1];
-	char *bytes = NULL;
+	cli_event built;
 	wb_event event;
-	size_t len = 0;
-	wb_code rc;
+	wb_code rc = cli_event_build(&run->o->event, &run->open.limits, &built, err);
 
-	rc = fill_event(o, &event, err);
-	if (rc == WB_OK)
-		rc = fill_headers(o, headers, &event, err);
-	if (rc == WB_OK && o->data_file) {
-		rc = read_data(o->data_file, run->limits.body_bytes, &bytes,
-			       &len, err);
-		event.data = wb_str_n(bytes, len);
-	}
-	if (event.data.len == 0)
-		event.content_type = WB_STR_NULL;
-	if (event.id.len == 0) {
-		wb_uuid7(wb_system_clock(), wb_system_random(), id);
-		event.id = wb_str_from(id);
-	}
+	event = built.event;
 	if (rc == WB_OK)
 		rc = run_append(run, &event, 0, err);
 	if (rc == WB_OK)
@@ -372,7 +241,7 @@ static wb_code append_one(append_run *run, wb_error *err)
 					 (json_int_t)run->last, "last",
 					 (json_int_t)run->last, "id",
 					 event.id.ptr, event.id.len));
-	free(bytes);
+	cli_event_fini(&built);
 	return rc;
 }
 
@@ -406,14 +275,14 @@ static void print_lines(const append_run *run, const wb_error *err)
 static int append_stdin(append_run *run)
 {
 	wb_error err = WB_ERROR_INIT, late = WB_ERROR_INIT;
-	size_t body = run->limits.body_bytes;
+	size_t body = run->open.limits.body_bytes;
 	cli_lines lines;
 	wb_code rc;
 	bool refused;
 
 	/* every byte of data may be escaped in JSON; its headers beside it */
 	cli_lines_init(&lines, STDIN_FILENO,
-		       2 * body + 2 * run->limits.header_bytes + 64 * 1024);
+		       2 * body + 2 * run->open.limits.header_bytes + 64 * 1024);
 	cli_progress_start(&run->progress, "appended", run->o->progress);
 	rc = append_lines(run, &lines, &err);
 	refused = rc == WB_EINVAL || rc == WB_ELIMIT;
@@ -436,29 +305,6 @@ static int append_stdin(append_run *run)
 			refused ? "mend it" : "remove the cause");
 }
 
-static int append_open(append_run *run)
-{
-	const wbi_config *config = &run->ctx->config;
-	wb_outbox_options options = WB_OUTBOX_OPTIONS_INIT;
-	wb_error err = WB_ERROR_INIT;
-	int code;
-
-	run->limits.body_bytes = config->body_max_bytes;
-	run->limits.header_count = config->headers_max;
-	run->limits.header_bytes = config->header_bytes_max;
-	run->limits.key_bytes = 255;
-	code = cli_open_routes(run->ctx, &run->routes);
-	if (code == CLI_OK)
-		code = cli_open_store(run->ctx, &run->store);
-	if (code != CLI_OK)
-		return code;
-	options.limits = run->limits;
-	options.routes = run->routes;
-	if (wb_outbox_open(run->store, &options, &run->outbox, &err) != WB_OK)
-		return cli_fail_error(run->ctx, &err);
-	return CLI_OK;
-}
-
 static int append_run_(cli_context *ctx)
 {
 	append_run run = {.ctx = ctx, .o = ctx->options};
@@ -466,16 +312,17 @@ static int append_run_(cli_context *ctx)
 	wb_code rc;
 	int code;
 
-	if (!run.o->type &&
-	    (run.o->data || run.o->data_file || run.o->id || run.o->key))
+	if (!run.o->event.type && (run.o->event.data || run.o->event.data_file ||
+				   run.o->event.id || run.o->event.key))
 		return cli_usage(ctx, "one event needs --type; without it, "
 				      "events are read from standard input");
-	if (run.o->data && run.o->data_file)
-		return cli_usage(ctx, "--data and --data-file: one of them");
-	code = append_open(&run);
-	if (code == CLI_OK && !run.o->type)
+	code = cli_event_check(ctx, &run.o->event);
+	if (code != CLI_OK)
+		return code;
+	code = cli_open_outbox(ctx, &run.open);
+	if (code == CLI_OK && !run.o->event.type)
 		code = append_stdin(&run);
-	if (code == CLI_OK && run.o->type) {
+	if (code == CLI_OK && run.o->event.type) {
 		rc = append_one(&run, &err);
 		if (rc != WB_OK)
 			code = cli_fail(ctx,
@@ -485,9 +332,7 @@ static int append_run_(cli_context *ctx)
 					"%s", err.text);
 	}
 	wb_store_abort(run.txn);
-	wb_outbox_close(run.outbox);
-	wb_store_close(run.store);
-	wb_routes_free(run.routes);
+	cli_close_outbox(&run.open);
 	return code;
 }
 

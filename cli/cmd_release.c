@@ -6,7 +6,6 @@
  * leaves some done and some not; doing it again does the rest.
  */
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -225,17 +224,6 @@ static bool print_targets(const release_run *run)
 	return ok && cli_table_print(table);
 }
 
-static const char *user_name(char *buf, size_t size)
-{
-	const struct passwd *entry = getpwuid(getuid());
-
-	if (entry)
-		snprintf(buf, size, "%s", entry->pw_name);
-	else
-		snprintf(buf, size, "uid %u", (unsigned)getuid());
-	return buf;
-}
-
 static int finish(release_run *run)
 {
 	if (run->count == 0) {
@@ -275,7 +263,7 @@ static int release(cli_context *ctx, bool discard)
 	if (code != CLI_OK)
 		return code;
 	actor.who = wb_str_from(run.o->who ? run.o->who
-					   : user_name(name, sizeof(name)));
+					   : cli_user_name(name, sizeof(name)));
 	actor.why = wb_str_from(run.o->why);
 	code = cli_view_open(ctx, &run.view);
 	if (code == CLI_OK && cli_view_scan_parked(&run.view, collect, &run,

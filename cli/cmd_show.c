@@ -107,18 +107,13 @@ static void put_event(json_t *object, const wb_event *event)
 		put_text(object, "data", event->data);
 }
 
-json_t *cli_seen_json(const cli_seen *seen)
+void cli_event_json(json_t *object, const wb_event *event)
 {
-	json_t *object = json_object(), *headers = json_object();
-	char why[1024];
+	json_t *headers = json_object();
 
-	put_number(object, "position", seen->position);
-	put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
-	json_object_set_new(object, "why",
-			    cli_json_text(cli_why(seen, why, sizeof(why))));
-	put_event(object, &seen->event);
-	for (size_t i = 0; i < seen->event.header_count; i++) {
-		const wb_header *header = &seen->event.headers[i];
+	put_event(object, event);
+	for (size_t i = 0; i < event->header_count; i++) {
+		const wb_header *header = &event->headers[i];
 		char *name = wbi_text_dup(header->name);
 
 		if (name)
@@ -126,6 +121,18 @@ json_t *cli_seen_json(const cli_seen *seen)
 		free(name);
 	}
 	json_object_set_new(object, "headers", headers);
+}
+
+json_t *cli_seen_json(const cli_seen *seen)
+{
+	json_t *object = json_object();
+	char why[1024];
+
+	put_number(object, "position", seen->position);
+	put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
+	json_object_set_new(object, "why",
+			    cli_json_text(cli_why(seen, why, sizeof(why))));
+	cli_event_json(object, &seen->event);
 	if (seen->parked)
 		put_parked(object, seen->parked);
 	if (seen->discard)

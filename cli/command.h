@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include <waybill/outbox.h>
 #include <waybill/store.h>
 
 #include "lib/config/config.h"
@@ -96,6 +97,9 @@ wb_log cli_log(const int *format, wb_log_level level);
 char *cli_bytes_text(uint64_t bytes, char *ret, size_t size);
 char *cli_age_text(int64_t age_us, char *ret, size_t size);
 
+/* Who runs this, for the audit; returns ret. */
+const char *cli_user_name(char *ret, size_t size);
+
 /* Progress with rate on stderr, when that is a terminal or it was asked for:
  * call show as often as you like, it draws ten times a second at most. */
 typedef struct cli_progress {
@@ -115,6 +119,18 @@ void cli_progress_end(cli_progress *progress, uint64_t done);
 int cli_open_store(cli_context *ctx, wb_store **ret);
 /* The routes of the configuration; free with wb_routes_free(). */
 int cli_open_routes(cli_context *ctx, wb_routes **ret);
+/* An outbox on the store of the configuration, with its limits and routes. */
+typedef struct cli_outbox {
+	wb_store *store;
+	wb_routes *routes;
+	wb_limits limits;
+	wb_outbox *outbox;
+} cli_outbox;
+
+/* CLI_OK, or an exit code with the reason printed; close in each case. */
+int cli_open_outbox(cli_context *ctx, cli_outbox *ret);
+void cli_close_outbox(cli_outbox *outbox);
+
 /* The AMQP adapter, not connected yet; free with wb_broker_free(). */
 int cli_open_broker(cli_context *ctx, wb_broker **ret);
 
@@ -129,6 +145,13 @@ extern const cli_command cli_command_outbox_tail;
 extern const cli_command cli_command_outbox_retry;
 extern const cli_command cli_command_outbox_discard;
 extern const cli_command cli_command_outbox_audit;
+extern const cli_command cli_command_stream_ls;
+extern const cli_command cli_command_stream_show;
+extern const cli_command cli_command_stream_stat;
+extern const cli_command cli_command_stream_append;
+extern const cli_command cli_command_stream_truncate;
+extern const cli_command cli_command_stream_export;
+extern const cli_command cli_command_stream_import;
 extern const cli_command cli_command_setup;
 extern const cli_command cli_command_fsck;
 extern const cli_command cli_command_backup;

@@ -34,6 +34,38 @@ int cli_open_routes(cli_context *ctx, wb_routes **ret)
 	return CLI_OK;
 }
 
+int cli_open_outbox(cli_context *ctx, cli_outbox *ret)
+{
+	const wbi_config *config = &ctx->config;
+	wb_outbox_options options = WB_OUTBOX_OPTIONS_INIT;
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	*ret = (cli_outbox){.store = NULL};
+	ret->limits.body_bytes = config->body_max_bytes;
+	ret->limits.header_count = config->headers_max;
+	ret->limits.header_bytes = config->header_bytes_max;
+	ret->limits.key_bytes = 255;
+	code = cli_open_routes(ctx, &ret->routes);
+	if (code == CLI_OK)
+		code = cli_open_store(ctx, &ret->store);
+	if (code != CLI_OK)
+		return code;
+	options.limits = ret->limits;
+	options.routes = ret->routes;
+	if (wb_outbox_open(ret->store, &options, &ret->outbox, &err) != WB_OK)
+		return cli_fail_error(ctx, &err);
+	return CLI_OK;
+}
+
+void cli_close_outbox(cli_outbox *outbox)
+{
+	wb_outbox_close(outbox->outbox);
+	wb_store_close(outbox->store);
+	wb_routes_free(outbox->routes);
+	*outbox = (cli_outbox){.store = NULL};
+}
+
 int cli_open_broker(cli_context *ctx, wb_broker **ret)
 {
 	const wbi_config *config = &ctx->config;

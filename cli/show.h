@@ -7,6 +7,10 @@
 
 #include "cli/view.h"
 
+/* Everything that an event says of itself, into an object: data if it is
+ * UTF-8, its size, headers (which are unpacked). */
+void cli_event_json(json_t *object, const wb_event *event);
+
 /* All of it, data included if it is UTF-8. NULL: out of memory. */
 json_t *cli_seen_json(const cli_seen *seen);
 

@@ -13,7 +13,9 @@ has "help names every command" "outbox discard" "$out"
 run "$waybill" --version
 has "version" "waybill " "$out"
 for command in init append "outbox stat" "outbox ls" "outbox show" \
-	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore \
+	"stream ls" "stream show" "stream stat" "stream append" \
+	"stream truncate" "stream export" "stream import"
 do
 	run "$waybill" help $command
 	is "help $command" 0 $code
@@ -61,7 +63,9 @@ if command -v mandoc >"$dir/out"; then
 	done
 fi
 for command in init append "outbox stat" "outbox ls" "outbox show" \
-	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore \
+	"stream ls" "stream show" "stream stat" "stream append" \
+	"stream truncate" "stream export" "stream import"
 do
 	is "the manual has $command" 1 \
 		"$(grep -c "^\.It Cm $command" "$here/../../man/waybill.1")"
@@ -76,7 +80,9 @@ flags_in_help() {
 echo version >"$dir/known" # before all commands
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup \
-	fsck backup restore relay worker
+	fsck backup restore relay worker "stream ls" "stream show" \
+	"stream stat" "stream append" "stream truncate" "stream export" \
+	"stream import"
 do
 	if [ "$command" = relay ]; then
 		run "$relay" --help
