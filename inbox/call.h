@@ -39,6 +39,7 @@ struct wb_call {
 	uint64_t emitted;
 	uint64_t timers_set;
 	uint64_t timers_gone;           /* cancelled, or replaced */
+	void *extra; /* what a layer above adds to its calls: saga/ */
 	char key[WBI_CALL_KEY_MAX + 1]; /* "" until it was asked for */
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "inbox/dispatch_internal.h"
+#include "inbox/work.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -195,12 +196,17 @@ static wb_code open_new_cursor(wbi_dispatch *d, wbi_consumer_run *c,
 	wbi_consumer row = {.kind = WBI_CONSUMER_HANDLER,
 			    .created_us = now_us,
 			    .updated_us = now_us};
+	wb_code code;
 
 	memcpy(row.origin, d->inbox.origin, WBI_ORIGIN_LEN + 1);
 	row.position = head;
 	if (c->handler->begin == WB_BEGIN_FIRST)
 		row.position = first > 0 ? first - 1 : 0;
 	c->position = row.position;
+	code = wbi_work_count_rows(txn, d->tables, c->name, &row.waiting,
+				   &row.timers, err);
+	if (code != WB_OK)
+		return code;
 	return wbi_consumer_put(txn, d->tables->consumers, 'i', c->name, &row,
 				err);
 }

@@ -31,8 +31,10 @@ static wb_code work_keep(wb_str *const *strings, size_t count, char **ret,
 		bytes += strings[i]->len;
 	at = *ret = malloc(bytes);
 	if (!at)
-		return WBI_FAIL(err, WB_ENOMEM, "no memory for a row of %zu "
-				"bytes", bytes);
+		return WBI_FAIL(err, WB_ENOMEM,
+				"no memory for a row of %zu "
+				"bytes",
+				bytes);
 	for (size_t i = 0; i < count; i++) {
 		if (strings[i]->len > 0)
 			memcpy(at, strings[i]->ptr, strings[i]->len);
@@ -84,7 +86,8 @@ static int64_t work_due_us(int64_t due_us, int64_t now_us)
 	return due_us > 0 ? due_us : 1;
 }
 
-/* ---- rows, due rows and counts in step ------------------------------------ */
+/* ---- rows, due rows and counts in step ------------------------------------
+ */
 
 static wb_code work_count(MDB_txn *txn, const wbi_store_tables *tables,
 			  const wbi_work_id *id, int more, wb_error *err)
@@ -164,7 +167,8 @@ static wb_code work_remove(MDB_txn *txn, const wbi_store_tables *tables,
 	return code;
 }
 
-/* ---- groups --------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------
+ */
 
 /* The first row of id's group at or after `from`; WB_ENOTFOUND. */
 static wb_code work_seek(MDB_txn *txn, const wbi_store_tables *tables,
@@ -211,8 +215,8 @@ static wb_code work_has(MDB_txn *txn, const wbi_store_tables *tables,
 {
 	wbi_work_id found;
 	wb_str key, row;
-	wb_code code = work_seek(txn, tables, id, from, &found, &key, &row,
-				 err);
+	wb_code code =
+		work_seek(txn, tables, id, from, &found, &key, &row, err);
 
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
@@ -312,7 +316,8 @@ static wb_code work_exists(const wbi_work_id *id, wb_error *err)
 			id->position, (int)id->consumer.len, id->consumer.ptr);
 }
 
-/* ---- what dispatch does ----------------------------------------------------- */
+/* ---- what dispatch does -----------------------------------------------------
+ */
 
 wb_code wbi_work_add(MDB_txn *txn, const wbi_store_tables *tables,
 		     const wbi_work_id *id, const wbi_work *row, wb_error *err)
@@ -520,7 +525,8 @@ wb_code wbi_work_change(MDB_txn *txn, const wbi_store_tables *tables,
 	return code;
 }
 
-/* ---- dead letters ----------------------------------------------------------- */
+/* ---- dead letters -----------------------------------------------------------
+ */
 
 /* In the place of `old` (NULL: there is no row). */
 static wb_code work_die(MDB_txn *txn, const wbi_store_tables *tables,
@@ -601,8 +607,8 @@ static wb_code work_letter_row(MDB_txn *txn, const wbi_store_tables *tables,
 	if (!letter->dead.blocks)
 		return WB_OK;
 	code = wbi_work_get(txn, tables->work, &letter->id, &letter->row, err);
-	if (code == WB_OK && (letter->row.state != WBI_WORK_DEAD ||
-			      letter->row.dead != number))
+	if (code == WB_OK &&
+	    (letter->row.state != WBI_WORK_DEAD || letter->row.dead != number))
 		code = WB_ENOTFOUND;
 	if (code == WB_ENOTFOUND)
 		return WBI_FAIL(err, WB_ECORRUPT,
@@ -624,8 +630,8 @@ static wb_code work_letter_read(MDB_txn *txn, const wbi_store_tables *tables,
 				uint64_t number, work_letter *letter,
 				wb_error *err)
 {
-	wb_code code = wbi_dead_get(txn, tables->dead, number, &letter->dead,
-				    err);
+	wb_code code =
+		wbi_dead_get(txn, tables->dead, number, &letter->dead, err);
 
 	if (code == WB_OK)
 		code = work_keep_dead(&letter->dead, &letter->kept, err);
@@ -724,6 +730,39 @@ wb_code wbi_work_bury(MDB_txn *txn, const wbi_store_tables *tables,
 		code = work_let_go(txn, tables, &letter.id, now_us, err);
 	free(letter.kept);
 	return code;
+}
+
+wb_code wbi_work_count_rows(MDB_txn *txn, const wbi_store_tables *tables,
+			    wb_str consumer, uint64_t *ret_waiting,
+			    uint64_t *ret_timers, wb_error *err)
+{
+	wbi_row_key from = wbi_work_lane_prefix(consumer, WBI_LANE_CRASHED);
+	wb_str key = wbi_row_key_str(&from), row;
+	uint64_t waiting = 0, timers = 0;
+	wbi_move move = WBI_SEEK;
+	wbi_cursor *cursor;
+	wbi_work_id id;
+	wb_code code = wbi_cursor_open(txn, tables->work, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	for (;; move = WBI_NEXT) {
+		code = wbi_cursor_move(cursor, move, &key, &row, err);
+		if (code == WB_OK)
+			code = wbi_work_key_parse(key, &id, err);
+		if (code != WB_OK || !wb_str_eq(id.consumer, consumer))
+			break;
+		if (id.lane == WBI_LANE_TIMER)
+			timers++;
+		else
+			waiting++;
+	}
+	wbi_cursor_close(cursor);
+	if (code != WB_OK && code != WB_ENOTFOUND)
+		return code;
+	*ret_waiting = waiting;
+	*ret_timers = timers;
+	return WB_OK;
 }
 
 int64_t wbi_work_backoff_us(const wb_random *random, uint32_t min_ms,

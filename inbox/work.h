@@ -102,6 +102,12 @@ wb_code wbi_work_first(MDB_txn *txn, const wbi_store_tables *tables,
 		       const wbi_work_id *id, wbi_work_id *ret_id,
 		       wbi_work *ret, wb_error *err);
 
+/* The rows of a consumer that has no row of its own yet, which counts them:
+ * a service may set timers before a worker has ever run. */
+wb_code wbi_work_count_rows(MDB_txn *txn, const wbi_store_tables *tables,
+			    wb_str consumer, uint64_t *ret_waiting,
+			    uint64_t *ret_timers, wb_error *err);
+
 /* The delay behind the n-th failed attempt (n from 1) of a handler: doubling
  * from min to max, jittered in its upper half (lib/base/backoff.h). */
 int64_t wbi_work_backoff_us(const wb_random *random, uint32_t min_ms,

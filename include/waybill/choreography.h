@@ -114,7 +114,7 @@ WB_API const wb_handler *
 wb_choreography_handler(const wb_choreography *choreography);
 
 /*
- * Begin saga `saga` (1..200 bytes, yours: a booking's reference) with `step`,
+ * Begin saga `saga` (1..180 bytes, yours: a booking's reference) with `step`,
  * inside `txn`: emits `event`, whose type must be one of the step's, and whose
  * key is the saga unless it has one. `undo` is what will be needed to take the
  * step back. WB_EEXISTS: this saga has begun already. WB_EINVAL; of an append.

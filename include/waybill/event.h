@@ -71,7 +71,8 @@ typedef struct wb_limits {
  * - UTF-8 without control characters (CloudEvents 1.0, "Type System");
  * - header names: lower-case ASCII letters and digits, at most 125 of them,
  *   each once, none of the attributes above by its CloudEvents name
- *   (partitionkey, dataschema, ...), "data", or beginning with "wb";
+ *   (partitionkey, dataschema, ...), "data", or beginning with "wb", but
+ *   for those of sagas (waybill/participant.h): wbsaga, wbstep, ...;
  * - time: a year of 0000 to 9999 (RFC 3339);
  * - the limits. `limits` may be NULL. Whatever they say, data holds at most
  *   512 MiB, headers 1,024 and 1 MiB.

@@ -110,7 +110,7 @@ wb_orchestrator_handler(const wb_orchestrator *orchestrator);
 
 /*
  * Start a saga of kind `name` inside `txn`; the worker takes it from there.
- * `id`: 1..200 bytes, unique; `data`: at most 64 KiB, the body of its commands.
+ * `id`: 1..180 bytes, unique; `data`: at most 64 KiB, the body of its commands.
  * WB_EEXISTS: there is one of this id; WB_ENOTFOUND: no such kind.
  */
 WB_API wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,

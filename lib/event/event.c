@@ -134,6 +134,19 @@ static bool is_header_name(wb_str name)
 	return name.len > 0;
 }
 
+/* What sagas and their participants say to each other; open to all, so that a
+ * participant may be written without waybill's. */
+static bool is_saga_header(wb_str name)
+{
+	static const char *const names[] = {"wbsaga",  "wbstep",     "wbop",
+					    "wbepoch", "wbdeadline", "wboutcome"};
+
+	for (size_t i = 0; i < WBI_COUNT(names); i++)
+		if (wb_str_eq(name, wb_str_from(names[i])))
+			return true;
+	return false;
+}
+
 static wb_code check_header_name(wb_str name, size_t index, bool own,
 				 wb_error *err)
 {
@@ -160,7 +173,8 @@ static wb_code check_header_name(wb_str name, size_t index, bool own,
 				"header %zu: \"%s\" is an attribute of every "
 				"event: set it there, or choose another name",
 				index, shown);
-	if (!own && name.len >= 2 && !memcmp(name.ptr, "wb", 2))
+	if (!own && name.len >= 2 && !memcmp(name.ptr, "wb", 2) &&
+	    !is_saga_header(name))
 		return WBI_FAIL(err, WB_EINVAL,
 				"header %zu: \"%s\": names beginning with "
 				"\"wb\" are waybill's own; choose another",

@@ -13,7 +13,7 @@
 #include "lib/journal/inbox_rows.h"
 
 enum {
-	WBI_SAGA_ID_MAX = 200,
+	WBI_SAGA_ID_MAX = 180,
 	WBI_SAGA_NAME_MAX = 48,
 	WBI_SAGA_STEP_MAX = 64,
 	WBI_SAGA_DATA_MAX = 64 * 1024,
@@ -29,7 +29,7 @@ typedef enum wbi_saga_kind {
 
 typedef struct wbi_saga_id {
 	uint8_t kind;
-	wb_str id;   /* 1..200 */
+	wb_str id;   /* 1..180 */
 	wb_str name; /* a flow's, 1..48; of an orchestrated saga: "" */
 } wbi_saga_id;
 
@@ -120,7 +120,7 @@ typedef enum wbi_barrier_op {
 } wbi_barrier_op;
 
 typedef struct wbi_barrier_id {
-	wb_str saga; /* 1..200 */
+	wb_str saga; /* 1..180 */
 	wb_str step; /* 1..64; of a flow "FLOW:STEP" (up to 113) */
 	uint8_t op;  /* enum wbi_barrier_op */
 } wbi_barrier_id;
