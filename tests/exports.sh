@@ -41,8 +41,8 @@ diff "$work/kit-declared" "$work/kit-exported" || {
 
 comm -13 "$work/declared" "$work/exported" > "$work/extra"
 comm -23 "$work/declared" "$work/exported" |
-	grep -v -e '^wb_worker_' -e '^wb_flow_' \
-		-e '^wb_choreography_' -e '^wb_participant_' -e '^wb_command_' \
+	grep -v -e '^wb_worker_' \
+		-e '^wb_participant_' -e '^wb_command_' \
 		-e '^wb_reply' -e '^wb_saga_' -e '^wb_orchestrator_' > "$work/missing" || true
 count=$(wc -l < "$work/declared")
 [ "$count" -ge 50 ] || {
