@@ -31,9 +31,14 @@ wb_code wbi_dispatch_check(const wb_handler *const *handlers, size_t count,
 wb_code wbi_dispatch_open(wb_store *store, const wb_handler *const *handlers,
 			  size_t count, const wb_worker_options *options,
 			  wbi_calls *calls, wbi_dispatch **ret, wb_error *err);
+/* Waits for external calls that run on threads, however long they take; what
+ * they came to is lost, so that they are made again: stop first. */
 void wbi_dispatch_close(wbi_dispatch *dispatch);
 
-/* `wake`: the inbox may have grown, or rows may have changed. */
+/* `wake`: the inbox may have grown, or rows may have changed. An error leaves
+ * nothing half done and is not the events' fault: of class STOP (the store is
+ * damaged, or a consumer's row was removed), or of the map that another process
+ * has enlarged. */
 wb_code wbi_dispatch_step(wbi_dispatch *dispatch, bool wake, wb_error *err);
 int64_t wbi_dispatch_deadline_us(const wbi_dispatch *dispatch);
 /* Readable when an external call has ended; -1: there are no threads. */
