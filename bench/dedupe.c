@@ -5,13 +5,17 @@
  * turns, each of --batch new ids added and as many of the oldest forgotten, as
  * in a worker's steady state, and every commit is synced.
  *
+ * With --append 1 new ids are those of events of 256 bytes that are appended to
+ * the inbox in the same commit, and a consumer that has passed all that came
+ * before lets it be pruned: what the commit of an ingest does.
+ *
  * Ids are UUIDs: "ordered" ones begin with their time, as waybill's own do;
  * "random" ones are those of others. --repeat permille of them were seen
  * before. A pair is --commits commits of each; the line says for each pair how
  * many ids a second went into each.
  *
  *   --dir D --ids ordered|random --many 10000000 --few 10000 --batch 250
- *   --commits N --pairs 7 --repeat 0
+ *   --commits N --pairs 7 --repeat 0 --append 0
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,18 +25,25 @@
 
 #include "bench/common.h"
 #include "lib/journal/inbox_rows.h"
+#include "lib/journal/journal.h"
+#include "lib/journal/seen.h"
+#include "lib/store/store.h"
 
-enum { DEDUPE_FILL = 200000 /* ids of a commit while filling */ };
+enum {
+	DEDUPE_FILL = 10000,  /* ids of a commit while filling */
+	DEDUPE_ID_US = 100000 /* ages: ten ids a second */
+};
 
 typedef struct dedupe {
 	wb_store *store;
 	const wbi_store_tables *tables;
-	uint64_t next, oldest; /* numbers of ids */
+	uint64_t next;     /* number of an id */
+	uint64_t remember; /* that many */
 } dedupe;
 
 typedef struct settings {
-	bool random;
-	uint64_t batch, commits, repeat;
+	bool random, append;
+	uint64_t batch, commits, repeat, few;
 } settings;
 
 static const wb_str source = {"/services/orders", 16};
@@ -75,45 +86,79 @@ static void dedupe_open(dedupe *d, const char *dir, const char *name)
 	d->tables = wbi_store_get_tables(d->store);
 }
 
-static void dedupe_add(dedupe *d, MDB_txn *txn, const settings *s, uint64_t i)
+static void dedupe_add(dedupe *d, wbi_seen *seen, const settings *s, uint64_t i)
 {
 	wb_error err = WB_ERROR_INIT;
 	uint64_t known = 0;
 	char buf[64];
-	wb_code code = wbi_seen_add(txn, d->tables, source, id_of(s, i, buf),
-				    i + 1, i, &known, &err);
+	wb_code code = wbi_seen_add(seen, source, id_of(s, i, buf), i + 1,
+				    &known, &err);
 
 	if (code != (i < d->next ? WB_EEXISTS : WB_OK) || known != i + 1)
 		bench_die("add", err.code ? err.text : "known or not known");
 }
 
-/* `count` of which some were seen before, and `forget` of the oldest go. */
+/* Events of the ids from number `from` on, and the consumer behind them. */
+static void dedupe_append(dedupe *d, MDB_txn *txn, const settings *s,
+			  uint64_t from)
+{
+	wbi_journal inbox = wbi_journal_of(d->store, WBI_INBOX);
+	wbi_consumer consumer = {.kind = WBI_CONSUMER_HANDLER};
+	char body[256], key[BENCH_KEY_MAX], buf[64];
+	bench_shape shape = {.keys = 1000, .body = sizeof(body)};
+	wb_error err = WB_ERROR_INIT;
+	wb_str name = wb_str_from("handler");
+	uint64_t at = 0;
+
+	bench_body(body, sizeof(body));
+	for (uint64_t i = from; i < d->next; i++) {
+		wb_str k = wb_str_n(key, bench_key(&shape, i, key));
+		wb_event event = bench_event(k, wb_str_n(body, sizeof(body)));
+
+		event.id = id_of(s, i, buf);
+		event.source = source;
+		if (wbi_journal_append(&inbox, txn, &event, 1, source, &at,
+				       &err))
+			bench_die("append", err.text);
+	}
+	memcpy(consumer.origin, inbox.origin, sizeof(consumer.origin));
+	consumer.position = at;
+	if (at > 0 && wbi_consumer_put(txn, d->tables->consumers, 'i', name,
+				       &consumer, &err))
+		bench_die("consumer", err.text);
+}
+
+/* `count` of which some were seen before, and `forget` as many of the oldest.
+ * The age of the store is counted in ids. */
 static void dedupe_commit(dedupe *d, const settings *s, uint64_t count,
 			  bool forget)
 {
-	uint64_t last = d->next, gone = 0;
 	wb_error err = WB_ERROR_INIT;
+	uint64_t last = d->next, floor;
+	wbi_seen *seen;
 	MDB_txn *txn;
 
-	if (wb_store_begin(d->store, &txn, &err))
+	if (wb_store_begin(d->store, &txn, &err) ||
+	    wbi_seen_open(d->store, txn, &seen, &err))
 		bench_die("begin", err.text);
 	for (uint64_t i = 0; i < count; i++) {
 		if (s->repeat > 0 && forget &&
 		    mix(last + i) % 1000 < s->repeat) {
-			dedupe_add(d, txn, s,
-				   d->oldest + mix(i) % (last - d->oldest));
+			dedupe_add(d, seen, s, last - 1 - mix(i) % s->few);
 			continue;
 		}
-		dedupe_add(d, txn, s, d->next);
+		dedupe_add(d, seen, s, d->next);
 		d->next++;
 	}
 	if (forget &&
-	    wbi_seen_prune(txn, d->tables, d->oldest + (d->next - last),
-			   d->next - last, &gone, &err))
-		bench_die("prune", err.text);
-	if (forget && gone != d->next - last)
-		bench_die("prune", "too few");
-	d->oldest += gone;
+	    wbi_seen_forget(seen, (d->next - d->remember) * DEDUPE_ID_US,
+			    &floor, &err))
+		bench_die("forget", err.text);
+	if (wbi_seen_finish(seen, last * DEDUPE_ID_US, &err))
+		bench_die("finish", err.text);
+	wbi_seen_close(seen);
+	if (forget && s->append)
+		dedupe_append(d, txn, s, last);
 	if (wb_store_commit(d->store, txn, &err))
 		bench_die("commit", err.text);
 }
@@ -123,6 +168,7 @@ static void dedupe_fill(dedupe *d, const settings *s, uint64_t count)
 	unsigned flags = MDB_NOSYNC;
 
 	/* As fast as it goes; nothing of it is measured. */
+	d->remember = count;
 	mdb_env_set_flags(wb_store_env(d->store), flags, 1);
 	while (d->next < count) {
 		uint64_t left = count - d->next;
@@ -167,8 +213,8 @@ static void dedupe_report(const dedupe *d, const char *name)
 	    wbi_table_size(txn, d->tables->seen_age, &ages, &rows, &err))
 		bench_die(name, err.text);
 	wb_store_abort(txn);
-	fprintf(stderr, "%s: %" PRIu64 " ids, %.1f + %.1f bytes each\n", name,
-		rows, (double)seen / (double)rows, (double)ages / (double)rows);
+	fprintf(stderr, "%s: %" PRIu64 " ids, %.1f bytes each\n", name,
+		d->remember, (double)(seen + ages) / (double)d->remember);
 }
 
 int main(int argc, char **argv)
@@ -179,6 +225,8 @@ int main(int argc, char **argv)
 		.batch = bench_number(argc, argv, "--batch", 250),
 		.commits = bench_number(argc, argv, "--commits", 200),
 		.repeat = bench_number(argc, argv, "--repeat", 0),
+		.append = bench_number(argc, argv, "--append", 0) > 0,
+		.few = bench_number(argc, argv, "--few", 10000),
 	};
 	uint64_t pairs = bench_number(argc, argv, "--pairs", 7);
 	const char *dir = bench_text(argc, argv, "--dir", ".");
@@ -186,7 +234,7 @@ int main(int argc, char **argv)
 
 	dedupe_open(&sides[0], dir, "few");
 	dedupe_open(&sides[1], dir, "many");
-	dedupe_fill(&sides[0], &s, bench_number(argc, argv, "--few", 10000));
+	dedupe_fill(&sides[0], &s, s.few);
 	dedupe_fill(&sides[1], &s,
 		    bench_number(argc, argv, "--many", 10000000));
 	dedupe_report(&sides[0], "few");

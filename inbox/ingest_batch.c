@@ -18,6 +18,7 @@
 #include "lib/base/error.h"
 #include "lib/event/body_hash.h"
 #include "lib/journal/retention.h"
+#include "lib/journal/seen.h"
 
 /* ---- copies -------------------------------------------------------------- */
 
@@ -160,9 +161,10 @@ typedef struct batch_write {
 	wbi_ingest *ingest;
 	MDB_txn *txn;
 	const wbi_store_tables *tables;
+	wbi_seen *seen;
 	uint64_t age_us;
-	uint32_t at, end;    /* of the items */
-	uint32_t run;        /* events before `at` that are to be appended */
+	uint32_t at, end; /* of the items */
+	uint32_t run;     /* events before `at` that are to be appended */
 	uint64_t head;
 	uint64_t appended, duplicates, refused;
 } batch_write;
@@ -213,9 +215,8 @@ static wb_code write_item(batch_write *w, wb_error *err)
 	wb_code code;
 
 	if (!dead) {
-		code = wbi_seen_add(w->txn, w->tables, event->source, event->id,
-				    w->head + w->run + 1, w->age_us, &known,
-				    err);
+		code = wbi_seen_add(w->seen, event->source, event->id,
+				    w->head + w->run + 1, &known, err);
 		if (code == WB_OK)
 			w->run++;
 		if (code != WB_EEXISTS)
@@ -250,14 +251,16 @@ static wb_code write_items(batch_write *w, wb_error *err)
 static wb_code write_counts(batch_write *w, wbi_ingest_status *ret,
 			    wb_error *err)
 {
-	uint64_t horizon = w->ingest->options->dedupe_s, forgotten;
+	uint64_t horizon = w->ingest->options->dedupe_s, floor;
 	wb_code code = WB_OK;
 
-	horizon = horizon < UINT64_MAX / 1000000 ? horizon * 1000000
-						 : UINT64_MAX;
+	horizon =
+		horizon < UINT64_MAX / 1000000 ? horizon * 1000000 : UINT64_MAX;
 	if (w->age_us > horizon && w->appended > 0)
-		code = wbi_seen_prune(w->txn, w->tables, w->age_us - horizon,
-				      2 * w->appended, &forgotten, err);
+		code = wbi_seen_forget(w->seen, w->age_us - horizon, &floor,
+				       err);
+	if (code == WB_OK)
+		code = wbi_seen_finish(w->seen, w->age_us, err);
 	if (code != WB_OK)
 		return code;
 	*ret = wbi_ingest_status_now(w->ingest);
@@ -297,7 +300,8 @@ wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
 		.ingest = ingest,
 		.tables = wbi_store_get_tables(ingest->store),
 		.at = batch->done,
-		.end = batch->done + (left < ingest->take ? left : ingest->take),
+		.end = batch->done +
+		       (left < ingest->take ? left : ingest->take),
 		.age_us = wbi_ingest_status_now(ingest).age_us,
 	};
 	wb_code code;
@@ -306,9 +310,12 @@ wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
 	code = wbi_txn_begin(wb_store_env(ingest->store), true, &w.txn, err);
 	if (code != WB_OK)
 		return code;
-	code = write_items(&w, err);
+	code = wbi_seen_open(ingest->store, w.txn, &w.seen, err);
+	if (code == WB_OK)
+		code = write_items(&w, err);
 	if (code == WB_OK)
 		code = write_counts(&w, &status, err);
+	wbi_seen_close(w.seen);
 	if (code != WB_OK) {
 		wbi_txn_abort(w.txn);
 		return code;

@@ -17,6 +17,7 @@
 #include "lib/event/body_hash.h"
 #include "lib/event/raw.h"
 #include "lib/event/record.h"
+#include "lib/journal/seen.h"
 
 enum { MESSAGE_POSITION_MAX = 20 };
 
@@ -50,8 +51,8 @@ static bool message_has_place(const wbi_received *received)
 size_t wbi_ingest_event_size(const wbi_received *received)
 {
 	const wb_event *e = &received->event;
-	size_t size = e->data.len + sizeof(MESSAGE_NO_SOURCE) +
-		      WBI_ORIGIN_LEN + MESSAGE_POSITION_MAX +
+	size_t size = e->data.len + sizeof(MESSAGE_NO_SOURCE) + WBI_ORIGIN_LEN +
+		      MESSAGE_POSITION_MAX +
 		      (e->header_count + 2) * sizeof(wb_header);
 
 	for (size_t i = 0; i < WBI_ATTRIBUTES; i++)
@@ -239,12 +240,17 @@ static wb_code message_append(wb_store *store, MDB_txn *txn,
 {
 	wbi_journal journal = wbi_journal_of(store, WBI_INBOX);
 	uint64_t first, head, known;
+	wbi_seen *seen = NULL;
 	wb_code code = wbi_journal_range(&journal, txn, &first, &head, err);
 
 	if (code == WB_OK)
-		code = wbi_seen_add(txn, wbi_store_get_tables(store),
-				    event->source, event->id, head + 1, age_us,
+		code = wbi_seen_open(store, txn, &seen, err);
+	if (code == WB_OK)
+		code = wbi_seen_add(seen, event->source, event->id, head + 1,
 				    &known, err);
+	if (code == WB_OK)
+		code = wbi_seen_finish(seen, age_us, err);
+	wbi_seen_close(seen);
 	if (code == WB_EEXISTS) {
 		*ret_position = 0;
 		return WB_OK;

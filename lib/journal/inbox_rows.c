@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Rows of consumers, dead letters and the worker's status (inbox_rows.h); those
- * of `work` and `due` are in work_rows.c, those of `seen` in seen.c. No state.
+ * of `work` and `due` are in work_rows.c. No state.
  * What a crash leaves is what the last commit left: each row whole or not
  * there. Any thread, inside the caller's transaction.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The rows of the inbox's tables in the store's own environment: who reads how
- * far, which (source, id) are known, what did not end inside its call, what
- * ended as a dead letter, and what the worker last said of itself. The worker
+ * far, what did not end inside its call, what ended as a dead letter, and what
+ * the worker last said of itself (which ids are known: seen.h). The worker
  * and the operator's verbs write them, `fsck` reads them all.
  *
  * Every row is sealed by a checksum over its key and itself (lib/store/row.h).
@@ -71,36 +71,6 @@ typedef struct wbi_consumer_slowest {
 wb_code wbi_consumer_find_slowest(MDB_txn *txn, wbi_table consumers,
 				  char journal, const char *origin,
 				  wbi_consumer_slowest *ret, wb_error *err);
-
-/* ---- seen: (source, id) → position --------------------------------------- */
-
-/*
- * Keys sort by source, then id, so that ids that begin with their time are
- * added at one place; a UUID in its usual text form takes 16 bytes. Beside it
- * `seen_age`: number → age and key, in order of arrival, for pruning.
- *
- * `age_us` is how long the store's worker has run in all, summed from the
- * monotonic clock: a wall clock that jumps forgets nothing.
- */
-wb_code wbi_seen_get(MDB_txn *txn, const wbi_store_tables *tables,
-		     wb_str source, wb_str id, uint64_t *ret_position,
-		     wb_error *err);
-/* WB_EEXISTS (err untouched): it was known, *ret_position says as what. One
- * search of the tree for both answers. */
-wb_code wbi_seen_add(MDB_txn *txn, const wbi_store_tables *tables,
-		     wb_str source, wb_str id, uint64_t position,
-		     uint64_t age_us, uint64_t *ret_position, wb_error *err);
-/* Forget at most `most` of those that were added at an age below `before`. */
-wb_code wbi_seen_prune(MDB_txn *txn, const wbi_store_tables *tables,
-		       uint64_t before_us, uint64_t most, uint64_t *ret_count,
-		       wb_error *err);
-/* Any row of the two, for fsck; *ret_key is that of the row of `seen`. */
-wb_code wbi_seen_decode(wb_str row_key, wb_str row, uint64_t *ret_position,
-			wb_error *err);
-wb_code wbi_seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age_us,
-			    wb_str *ret_key, wb_error *err);
-/* "source S, id I", cut to fit. */
-void wbi_seen_describe(wb_str row_key, char *ret, size_t size);
 
 /* ---- work: what did not end inside its call ------------------------------ */
 

@@ -1,63 +1,52 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What was received before (inbox_rows.h): millions of rows, one or two of
- * them per event, so they carry nothing that is not needed. Both are sealed by
- * a CRC32C like every row, but have no kind and version of their own: they
- * change with the store's format.
+ * A visit to the known ids (seen.h). What is added is kept sorted in memory and
+ * goes into the levels (seen_level.c) at the end, or a thousand at a time.
  *
- *   seen      source, 0 and the id | 1 and the 16 bytes of an id that is a
- *             UUID in lower case  →  position, crc
- *   seen_age  number  →  age, the key of the row of `seen`, crc
+ * A key of 16 bytes stands for source and id. A UUID keeps its first half, so
+ * that ids which begin with their time are neighbours, and has its second one
+ * mixed with a hash of the source; another id is hashed together with its
+ * source. The hash is SipHash with a secret of the store's own, so that nobody
+ * can choose two ids that it takes for one.
  *
- * Neither source nor id has control characters, so where one ends and the
- * other begins is plain, and the longest of both fit into LMDB's 511 bytes.
+ * Positions never go down, so one number says what is forgotten: all below the
+ * floor. Such entries count as absent at once, and are taken away as their
+ * chunks are rewritten or swept.
  *
- * Both rows are written and removed in one transaction: a crash leaves both or
- * none. No state; any thread, inside the caller's transaction.
+ * Inside the caller's transaction: a crash leaves the last commit. One thread.
  */
-#include "lib/journal/inbox_rows.h"
-
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
-#include "lib/base/crc32c.h"
 #include "lib/base/error.h"
-#include "lib/base/text.h"
-#include "lib/store/row.h"
+#include "lib/journal/seen_internal.h"
 
 enum {
-	SEEN_TEXT_MAX = 255, /* of a source and of an id */
-	SEEN_IS_TEXT = 0,
-	SEEN_IS_UUID = 1,
-	SEEN_UUID = 16,
-	SEEN_CRC = 4,
-	SEEN_ROW = 8 + SEEN_CRC,
-	SEEN_AGE_FIXED = 8 + SEEN_CRC,
-	SEEN_AGE_MAX = SEEN_AGE_FIXED + 511
+	SEEN_TEXT_MAX = 255,         /* of a source and of an id */
+	SEEN_AGE_STEP_US = 10000000, /* one row of ages for so long */
+	SEEN_SWEEP = 2,       /* entries looked at for each that is added */
+	SEEN_AGES_MOST = 1000 /* rows of ages removed at once */
 };
-
-_Static_assert(SEEN_TEXT_MAX + 1 + SEEN_TEXT_MAX == 511, "LMDB's longest key");
 
 /* ---- keys --------------------------------------------------------------- */
 
 /* The value of a digit, and one more; 0: it is none. Digits are as good as
  * random, so a look into a table is several times faster than a comparison. */
 static const uint8_t seen_digit[256] = {
-	['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,
-	['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
-	['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+	['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+	['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
 	['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
 };
 
-/* Only what is written back the same: other texts keep their bytes. */
-static bool seen_uuid(wb_str id, uint8_t ret[SEEN_UUID])
+/* Only lower case: an id in upper case is another one. */
+static bool seen_uuid(wb_str id, uint8_t ret[SEEN_KEY])
 {
 	const uint8_t *p = (const uint8_t *)id.ptr;
 
 	if (id.len != WB_UUID_TEXT_LEN)
 		return false;
-	for (size_t i = 0; i < SEEN_UUID; i++, p += 2) {
+	for (size_t i = 0; i < SEEN_KEY; i++, p += 2) {
 		uint8_t high, low;
 
 		if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
@@ -72,275 +61,233 @@ static bool seen_uuid(wb_str id, uint8_t ret[SEEN_UUID])
 	return true;
 }
 
-static bool seen_is_plain(wb_str text)
+static wb_code seen_key(const wbi_seen *seen, wb_str source, wb_str id,
+			uint8_t ret[SEEN_KEY], wb_error *err)
 {
-	if (text.len == 0 || text.len > SEEN_TEXT_MAX)
-		return false;
-	for (size_t i = 0; i < text.len; i++)
-		if ((uint8_t)text.ptr[i] <= SEEN_IS_UUID)
-			return false;
-	return true;
-}
+	uint8_t bytes[1 + SEEN_TEXT_MAX + SEEN_TEXT_MAX];
+	uint8_t hash[WBI_SIPHASH_LEN];
 
-static wb_code seen_key(wb_str source, wb_str id, wbi_row_key *ret,
-			wb_error *err)
-{
-	uint8_t *at = ret->bytes;
-
-	if (!seen_is_plain(source) || !seen_is_plain(id))
+	if (source.len == 0 || source.len > SEEN_TEXT_MAX || id.len == 0 ||
+	    id.len > SEEN_TEXT_MAX)
 		return WBI_FAIL(err, WB_EINVAL,
 				"a source of %zu and an id of %zu bytes: each "
-				"must be 1 to %d bytes without control "
-				"characters",
+				"must be 1 to %d bytes",
 				source.len, id.len, (int)SEEN_TEXT_MAX);
-	memcpy(at, source.ptr, source.len);
-	at += source.len;
-	*at = SEEN_IS_UUID;
-	if (seen_uuid(id, at + 1)) {
-		at += 1 + SEEN_UUID;
-	} else {
-		*at++ = SEEN_IS_TEXT;
-		memcpy(at, id.ptr, id.len);
-		at += id.len;
+	if (seen_uuid(id, ret)) {
+		wbi_siphash(seen->state.secret, source.ptr, source.len, hash);
+		for (size_t i = 0; i < SEEN_KEY / 2; i++)
+			ret[SEEN_KEY / 2 + i] ^= hash[i];
+		return WB_OK;
 	}
-	ret->len = (uint16_t)(at - ret->bytes);
+	bytes[0] = (uint8_t)source.len;
+	memcpy(bytes + 1, source.ptr, source.len);
+	memcpy(bytes + 1 + source.len, id.ptr, id.len);
+	wbi_siphash(seen->state.secret, bytes, 1 + source.len + id.len, ret);
 	return WB_OK;
 }
 
-/* Could seen_key() have made it? */
-static wb_code seen_key_check(wb_str key, wb_error *err)
-{
-	uint8_t uuid[SEEN_UUID];
-	size_t source = 0;
-	wb_str id;
-	bool good;
+/* ---- the visit ---------------------------------------------------------- */
 
-	while (source < key.len && (uint8_t)key.ptr[source] > SEEN_IS_UUID)
-		source++;
-	good = source > 0 && source <= SEEN_TEXT_MAX && source + 1 < key.len;
-	if (good) {
-		id = wb_str_n(key.ptr + source + 1, key.len - source - 1);
-		if (key.ptr[source] == SEEN_IS_UUID)
-			good = id.len == SEEN_UUID;
-		else
-			good = seen_is_plain(id) && !seen_uuid(id, uuid);
-	}
-	if (!good)
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"a row's key of %zu bytes is no source and id",
-				key.len);
-	return WB_OK;
+static void seen_state_init(seen_state *state, wb_store *store)
+{
+	const wb_random *random = wbi_store_random(store);
+
+	memset(state, 0, sizeof(*state));
+	random->fill(random->ctx, state->secret, sizeof(state->secret));
 }
 
-/* ---- rows --------------------------------------------------------------- */
-
-static uint32_t seen_crc(enum wbi_row_kind kind, wb_str key, const uint8_t *row,
-			 size_t len)
+wb_code wbi_seen_open(wb_store *store, MDB_txn *txn, wbi_seen **ret,
+		      wb_error *err)
 {
-	uint8_t first = (uint8_t)kind;
-	uint32_t crc = wbi_crc32c(0, &first, 1);
-
-	return wbi_crc32c(wbi_crc32c(crc, key.ptr, key.len), row, len);
-}
-
-static wb_code seen_decode(wb_str key, wb_str row, uint64_t *ret_position,
-			   wb_error *err)
-{
-	const uint8_t *p = (const uint8_t *)row.ptr;
-
-	if (row.len != SEEN_ROW ||
-	    wbi_get_le32(p + 8) != seen_crc(WBI_ROW_SEEN, key, p, 8))
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"a known id: the checksum is wrong");
-	*ret_position = wbi_get_le64(p);
-	return WB_OK;
-}
-
-static wb_code seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age,
-			       wb_str *ret_key, wb_error *err)
-{
-	const uint8_t *p = (const uint8_t *)row.ptr;
-	size_t len = row.len - SEEN_CRC;
-
-	if (row.len <= SEEN_AGE_FIXED || row.len > SEEN_AGE_MAX ||
-	    wbi_get_le32(p + len) != seen_crc(WBI_ROW_SEEN_AGE,
-					      wb_str_n(&number, sizeof(number)),
-					      p, len))
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"the age of a known id: the checksum is wrong");
-	*ret_age = wbi_get_le64(p);
-	*ret_key = wb_str_n(p + 8, len - 8);
-	return WB_OK;
-}
-
-wb_code wbi_seen_decode(wb_str row_key, wb_str row, uint64_t *ret_position,
-			wb_error *err)
-{
-	uint64_t position;
-	wb_code code = seen_decode(row_key, row, &position, err);
-
-	if (code == WB_OK)
-		code = seen_key_check(row_key, err);
-	if (code == WB_OK)
-		*ret_position = position;
-	return code;
-}
-
-wb_code wbi_seen_age_decode(uint64_t number, wb_str row, uint64_t *ret_age_us,
-			    wb_str *ret_key, wb_error *err)
-{
-	uint64_t age;
-	wb_str key;
-	wb_code code = seen_age_decode(number, row, &age, &key, err);
-
-	if (code == WB_OK)
-		code = seen_key_check(key, err);
-	if (code != WB_OK)
-		return code;
-	*ret_age_us = age;
-	*ret_key = key;
-	return WB_OK;
-}
-
-void wbi_seen_describe(wb_str row_key, char *ret, size_t size)
-{
-	char source[128], id[128];
-	size_t at = 0, len = 0;
-
-	while (at < row_key.len && (uint8_t)row_key.ptr[at] > SEEN_IS_UUID)
-		at++;
-	wbi_text_show(wb_str_n(row_key.ptr, at), source, sizeof(source));
-	id[0] = '\0';
-	if (row_key.len == at + 1 + SEEN_UUID && row_key.ptr[at] != 0)
-		for (at++; at < row_key.len; at++)
-			len += (size_t)snprintf(id + len, sizeof(id) - len,
-						"%02x",
-						(uint8_t)row_key.ptr[at]);
-	else if (at < row_key.len)
-		wbi_text_show(
-			wb_str_n(row_key.ptr + at + 1, row_key.len - at - 1),
-			id, sizeof(id));
-	snprintf(ret, size, "source %s, id %s", source, id);
-}
-
-/* ---- use ---------------------------------------------------------------- */
-
-wb_code wbi_seen_get(MDB_txn *txn, const wbi_store_tables *tables,
-		     wb_str source, wb_str id, uint64_t *ret_position,
-		     wb_error *err)
-{
-	wbi_row_key key;
-	wb_str row;
-	wb_code code = seen_key(source, id, &key, err);
-
-	if (code == WB_OK)
-		code = wbi_get(txn, tables->seen, wbi_row_key_str(&key), &row,
-			       err);
-	if (code != WB_OK)
-		return code;
-	return seen_decode(wbi_row_key_str(&key), row, ret_position, err);
-}
-
-/* Behind the last row of `seen_age`, where its cursor is left by looking for
- * the number. */
-static wb_code seen_add_age(MDB_txn *txn, wbi_table seen_age, wb_str key,
-			    uint64_t age_us, wb_error *err)
-{
-	size_t len = 8 + key.len;
-	uint64_t number = 0;
-	wbi_cursor *cursor;
-	uint8_t *bytes;
-	wb_str row;
-	wb_code code = wbi_cursor_open(txn, seen_age, &cursor, err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_cursor_move_at(cursor, WBI_LAST, &number, &row, err);
-	if (code == WB_OK || code == WB_ENOTFOUND) {
-		number++;
-		code = wbi_cursor_append(cursor, number, len + SEEN_CRC, &bytes,
-					 err);
-	}
-	wbi_cursor_close(cursor);
-	if (code != WB_OK)
-		return code;
-	wbi_put_le64(bytes, age_us);
-	memcpy(bytes + 8, key.ptr, key.len);
-	wbi_put_le32(bytes + len,
-		     seen_crc(WBI_ROW_SEEN_AGE,
-			      wb_str_n(&number, sizeof(number)), bytes, len));
-	return WB_OK;
-}
-
-wb_code wbi_seen_add(MDB_txn *txn, const wbi_store_tables *tables,
-		     wb_str source, wb_str id, uint64_t position,
-		     uint64_t age_us, uint64_t *ret_position, wb_error *err)
-{
-	uint8_t bytes[SEEN_ROW];
-	wbi_row_key key;
-	wb_str k, old;
-	wb_code code = seen_key(source, id, &key, err);
-
-	if (code != WB_OK)
-		return code;
-	k = wbi_row_key_str(&key);
-	wbi_put_le64(bytes, position);
-	wbi_put_le32(bytes + 8, seen_crc(WBI_ROW_SEEN, k, bytes, 8));
-	code = wbi_put_new(txn, tables->seen, k, wb_str_n(bytes, sizeof(bytes)),
-			   &old, err);
-	if (code == WB_EEXISTS) {
-		wb_code bad = seen_decode(k, old, ret_position, err);
-
-		return bad == WB_OK ? WB_EEXISTS : bad;
-	}
-	if (code == WB_OK)
-		code = seen_add_age(txn, tables->seen_age, k, age_us, err);
-	if (code == WB_OK)
-		*ret_position = position;
-	return code;
-}
-
-/* The oldest, if it is old enough; WB_ENOTFOUND if not. */
-static wb_code seen_prune_one(MDB_txn *txn, const wbi_store_tables *tables,
-			      wbi_cursor *cursor, uint64_t before_us,
-			      wb_error *err)
-{
-	uint64_t number = 0, age;
-	wb_str row, key;
+	const wbi_store_tables *tables = wbi_store_get_tables(store);
+	wbi_seen *seen = malloc(sizeof(*seen));
 	wb_code code;
 
-	code = wbi_cursor_move_at(cursor, WBI_FIRST, &number, &row, err);
-	if (code == WB_OK)
-		code = seen_age_decode(number, row, &age, &key, err);
-	if (code == WB_OK && age >= before_us)
-		code = WB_ENOTFOUND;
-	if (code != WB_OK)
+	if (!seen)
+		return WBI_FAIL(err, WB_ENOMEM, "no memory for known ids");
+	seen->store = store;
+	seen->txn = txn;
+	seen->table = tables->seen;
+	seen->ages = tables->seen_age;
+	seen->cursor = NULL;
+	seen->changed = false;
+	seen->added = seen->first = seen->count = 0;
+	for (unsigned i = 0; i < WBI_SEEN_LEVELS; i++)
+		seen->looks[i].known = false;
+	code = seen_state_read(txn, seen->table, &seen->state, err);
+	if (code == WB_ENOTFOUND)
+		seen_state_init(&seen->state, store);
+	else if (code != WB_OK) {
+		free(seen);
 		return code;
-	code = wbi_del(txn, tables->seen, key, err);
-	if (code != WB_OK && code != WB_ENOTFOUND)
-		return code;
-	return wbi_cursor_del(cursor, err);
+	}
+	*ret = seen;
+	return WB_OK;
 }
 
-wb_code wbi_seen_prune(MDB_txn *txn, const wbi_store_tables *tables,
-		       uint64_t before_us, uint64_t most, uint64_t *ret_count,
-		       wb_error *err)
+void wbi_seen_close(wbi_seen *seen)
 {
+	if (!seen)
+		return;
+	wbi_cursor_close(seen->cursor);
+	free(seen);
+}
+
+static wb_code seen_find(wbi_seen *seen, const uint8_t key[SEEN_KEY],
+			 size_t *ret_at, uint64_t *ret_position, wb_error *err)
+{
+	size_t at = seen_search(seen->batch, seen->count, key);
+	uint64_t position;
+
+	*ret_at = at;
+	if (at < seen->count && !seen_compare(seen->batch[at].key, key)) {
+		*ret_position = wbi_get_le64(seen->batch[at].position);
+		return WB_OK;
+	}
+	for (unsigned i = 1; i < WBI_SEEN_LEVELS; i++) {
+		wb_code code;
+
+		if (seen->state.counts[i] == 0)
+			continue;
+		code = seen_level_find(seen, i, key, &position, err);
+		if (code == WB_ENOTFOUND)
+			continue;
+		/* What is forgotten was so in the levels behind this, too. */
+		if (code == WB_OK && position < seen->state.floor)
+			return WB_ENOTFOUND;
+		if (code == WB_OK)
+			*ret_position = position;
+		return code;
+	}
+	return WB_ENOTFOUND;
+}
+
+wb_code wbi_seen_get(wbi_seen *seen, wb_str source, wb_str id,
+		     uint64_t *ret_position, wb_error *err)
+{
+	uint8_t key[SEEN_KEY];
+	size_t at;
+	wb_code code = seen_key(seen, source, id, key, err);
+
+	return code == WB_OK ? seen_find(seen, key, &at, ret_position, err)
+			     : code;
+}
+
+/* The batch into the first level, and on from there what is too much. */
+static wb_code seen_flush(wbi_seen *seen, wb_error *err)
+{
+	size_t count = seen->count;
+	wb_code code = seen_level_merge(seen, 1, seen->batch, count, err);
+
+	seen->count = 0;
+	for (unsigned i = 1; code == WB_OK && i < WBI_SEEN_LEVELS; i++)
+		code = seen_level_spill(seen, i, err);
+	if (code == WB_OK && seen->state.floor > 0)
+		code = seen_level_sweep(seen, SEEN_SWEEP * count, err);
+	return code;
+}
+
+wb_code wbi_seen_add(wbi_seen *seen, wb_str source, wb_str id,
+		     uint64_t position, uint64_t *ret_position, wb_error *err)
+{
+	uint8_t key[SEEN_KEY];
+	seen_entry *entry;
+	size_t at;
+	wb_code code = seen_key(seen, source, id, key, err);
+
+	if (code == WB_OK)
+		code = seen_find(seen, key, &at, ret_position, err);
+	if (code != WB_ENOTFOUND)
+		return code == WB_OK ? WB_EEXISTS : code;
+	entry = &seen->batch[at];
+	memmove(entry + 1, entry, (seen->count - at) * sizeof(*entry));
+	memcpy(entry->key, key, SEEN_KEY);
+	wbi_put_le64(entry->position, position);
+	if (seen->added++ == 0)
+		seen->first = position;
+	*ret_position = position;
+	return ++seen->count == SEEN_BATCH ? seen_flush(seen, err) : WB_OK;
+}
+
+/* ---- ages --------------------------------------------------------------- */
+
+/* The row of ages in which the first of what was added falls. */
+static wb_code seen_add_age(wbi_seen *seen, uint64_t age_us, wb_error *err)
+{
+	uint64_t position = 0, last_us = 0;
 	wbi_cursor *cursor;
-	uint64_t count = 0;
-	wb_code code = wbi_cursor_open(txn, tables->seen_age, &cursor, err);
+	wb_str row;
+	wb_code code = wbi_cursor_open(seen->txn, seen->ages, &cursor, err);
 
 	if (code != WB_OK)
 		return code;
-	while (count < most) {
-		code = seen_prune_one(txn, tables, cursor, before_us, err);
-		if (code != WB_OK)
-			break;
-		count++;
-	}
+	code = wbi_cursor_move_at(cursor, WBI_LAST, &position, &row, err);
+	if (code == WB_OK)
+		code = seen_age_decode(position, row, &last_us, err);
 	wbi_cursor_close(cursor);
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
-	*ret_count = count;
+	if (code == WB_OK &&
+	    (age_us < last_us + SEEN_AGE_STEP_US || position >= seen->first))
+		return WB_OK;
+	return seen_age_put(seen->txn, seen->ages, seen->first, age_us, err);
+}
+
+/* The first row's ids, all up to the second one's, were added within a step of
+ * its age: later ones would have got a row of their own. */
+static wb_code seen_forget_one(wbi_seen *seen, wbi_cursor *cursor,
+			       uint64_t before_us, wb_error *err)
+{
+	uint64_t position = 0, age_us = 0;
+	wb_str row;
+	wb_code code;
+
+	code = wbi_cursor_move_at(cursor, WBI_FIRST, &position, &row, err);
+	if (code == WB_OK)
+		code = seen_age_decode(position, row, &age_us, err);
+	if (code == WB_OK && (before_us < SEEN_AGE_STEP_US ||
+			      age_us > before_us - SEEN_AGE_STEP_US))
+		return WB_ENOTFOUND;
+	if (code == WB_OK)
+		code = wbi_cursor_move_at(cursor, WBI_NEXT, &position, &row,
+					  err);
+	if (code != WB_OK)
+		return code; /* the last one: where it ends is not known */
+	if (position > seen->state.floor) {
+		seen->state.floor = position;
+		seen->changed = true;
+	}
+	code = wbi_cursor_move_at(cursor, WBI_FIRST, &position, &row, err);
+	return code == WB_OK ? wbi_cursor_del(cursor, err) : code;
+}
+
+wb_code wbi_seen_forget(wbi_seen *seen, uint64_t before_us, uint64_t *ret_floor,
+			wb_error *err)
+{
+	wbi_cursor *cursor;
+	wb_code code = wbi_cursor_open(seen->txn, seen->ages, &cursor, err);
+
+	for (int i = 0; code == WB_OK && i < SEEN_AGES_MOST; i++)
+		code = seen_forget_one(seen, cursor, before_us, err);
+	wbi_cursor_close(cursor);
+	if (code != WB_OK && code != WB_ENOTFOUND)
+		return code;
+	*ret_floor = seen->state.floor;
 	return WB_OK;
+}
+
+wb_code wbi_seen_finish(wbi_seen *seen, uint64_t age_us, wb_error *err)
+{
+	wb_code code = WB_OK;
+
+	if (seen->count > 0)
+		code = seen_flush(seen, err);
+	if (code == WB_OK && seen->added > 0)
+		code = seen_add_age(seen, age_us, err);
+	if (code == WB_OK && (seen->changed || seen->added > 0))
+		code = seen_state_write(seen->txn, seen->table, &seen->state,
+					err);
+	seen->added = 0;
+	seen->changed = false;
+	return code;
 }

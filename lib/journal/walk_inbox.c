@@ -388,58 +388,33 @@ static wb_code walk_dead(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 
 static wb_code walk_seen(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 {
-	uint64_t position;
-	wb_code code = wbi_seen_decode(key, row, &position, err);
-
-	if (code == WB_OK && position > w->inbox.head)
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"known as position %" PRIu64 ", which is past "
-				"the inbox's head %" PRIu64,
-				position, w->inbox.head);
-	return code;
+	return wbi_seen_check(w->before, key, row, &w->seen, err);
 }
 
 static wb_code walk_seen_age(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 {
-	uint64_t number = 0, age;
-	char name[200];
-	wb_str seen, unused;
+	uint64_t number = 0;
 	wb_code code = wbi_walk_number(key, &number, err);
 
-	if (code == WB_OK)
-		code = wbi_seen_age_decode(number, row, &age, &seen, err);
-	if (code != WB_OK)
-		return code;
-	code = wbi_get(w->txn, w->tables.seen, seen, &unused, err);
-	if (code == WB_ENOTFOUND) {
-		wbi_seen_describe(seen, name, sizeof(name));
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"it is the age of %s, which is not known",
-				name);
-	}
-	return code;
+	(void)w;
+	return code == WB_OK ? wbi_seen_age_check(number, row, err) : code;
 }
 
-/* Each known id has its age: else it would be known for ever. */
-static wb_code walk_seen_count(wbi_walk *w, wb_error *err)
+/* What was walked against the row that counts it, and against the journal. */
+static wb_code walk_seen_sum(wbi_walk *w, wb_error *err)
 {
-	uint64_t bytes, seen, ages;
-	wb_code code =
-		wbi_table_size(w->txn, w->tables.seen, &bytes, &seen, err);
+	wb_error cause = WB_ERROR_INIT;
+	wb_code code = wbi_seen_check_sum(w->txn, &w->tables, &w->seen, &cause);
 
-	if (code == WB_OK)
-		code = wbi_table_size(w->txn, w->tables.seen_age, &bytes, &ages,
-				      err);
-	if (code != WB_OK)
-		return code;
 	w->table = "seen";
-	if (seen != ages)
-		wbi_walk_finding(w, WB_ECORRUPT, 0,
-				 "%" PRIu64 " ids are known, %" PRIu64
-				 " have an age",
-				 seen, ages);
+	code = wbi_walk_found(w, code, 0, &cause, err);
+	if (code == WB_OK && w->seen.highest > w->inbox.head)
+		wbi_walk_finding(w, WB_ECORRUPT, w->seen.highest,
+				 "an id is known as position %" PRIu64
+				 ", which is past the inbox's head %" PRIu64,
+				 w->seen.highest, w->inbox.head);
 	w->table = "";
-	return WB_OK;
+	return code;
 }
 
 /* ---- all of them -------------------------------------------------------- */
@@ -459,7 +434,7 @@ wb_code wbi_walk_inbox(wbi_walk *w, wb_error *err)
 		{"work", t->work, false, walk_work, describe_work},
 		{"due", t->due, false, walk_due, describe_due},
 		{"dead", t->dead, true, walk_dead, NULL},
-		{"seen", t->seen, false, walk_seen, wbi_seen_describe},
+		{"seen", t->seen, false, walk_seen, NULL},
 		{"seen_age", t->seen_age, true, walk_seen_age, NULL},
 		{"audit", t->audit, true, wbi_walk_audit, NULL},
 		{"status", t->status, false, walk_status, NULL},
@@ -470,6 +445,6 @@ wb_code wbi_walk_inbox(wbi_walk *w, wb_error *err)
 	for (size_t i = 0; i < WBI_COUNT(tables) && code == WB_OK; i++)
 		code = wbi_walk_table(w, w->txn, &tables[i], err);
 	if (code == WB_OK)
-		code = walk_seen_count(w, err);
+		code = walk_seen_sum(w, err);
 	return code;
 }

@@ -6,6 +6,7 @@
 
 #include <waybill/event.h>
 
+#include "lib/journal/seen.h"
 #include "lib/journal/walk.h"
 #include "lib/store/store.h"
 
@@ -30,6 +31,7 @@ typedef struct wbi_walk {
 	wbi_walk_journal outbox, inbox; /* as far as they were walked */
 	uint64_t stream_records;        /* of the outbox */
 	struct wbi_walk_streams *streams;
+	wbi_seen_sum seen;
 	wbi_check_result result;
 	uint64_t total;
 	int64_t told_us;

@@ -27,6 +27,7 @@ enum wbi_row_kind {
 	WBI_ROW_DEAD = 14,
 	WBI_ROW_INGEST = 15,
 	WBI_ROW_TABLES = 16, /* meta: how many tables the store has */
+	WBI_ROW_SEEN_STATE = 17,
 	WBI_ROW_STREAM = 20,
 	WBI_ROW_STREAM_CHUNK = 21,
 	WBI_ROW_CATEGORY = 22,

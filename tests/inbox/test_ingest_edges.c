@@ -628,13 +628,10 @@ static void never_declaring_only_consumes(void **state)
 
 /* ---- the horizon --------------------------------------------------------------- */
 
-static void what_is_older_than_the_horizon_is_forgotten_thinly(void **state)
+static void what_is_older_than_the_horizon_is_forgotten(void **state)
 {
 	test_place *place = *state;
-	wb_error err = WB_ERROR_INIT;
-	uint64_t bytes, rows;
 	ingest_rig rig;
-	MDB_txn *txn;
 
 	ingest_rig_init(&rig, place->store, 1);
 	rig.options.dedupe_s = 3600;
@@ -656,13 +653,12 @@ static void what_is_older_than_the_horizon_is_forgotten_thinly(void **state)
 	fake_clock_advance_us(&rig.clock, INT64_C(200) * 1000000);
 	ingest_rig_fill(&rig, 111, 130);
 	ingest_rig_settle(&rig);
-	assert_ok(wbi_txn_begin(wb_store_env(rig.store), false, &txn, &err),
-		  err);
-	assert_ok(wbi_table_size(txn, wbi_store_get_tables(rig.store)->seen,
-				 &bytes, &rows, &err),
-		  err);
-	wbi_txn_abort(txn);
-	assert_int_equal(rows, 130 - 40); /* two for each appended */
+	assert_int_equal(ingest_rig_stat(&rig).duplicates, 10);
+	/* What came first is too old to be known, what came later is not. */
+	ingest_rig_fill(&rig, 1, 10);
+	ingest_rig_fill(&rig, 101, 110);
+	ingest_rig_settle(&rig);
+	assert_int_equal(ingest_rig_stat(&rig).duplicates, 20);
 	ingest_rig_fini(&rig);
 }
 
@@ -691,7 +687,7 @@ int main(void)
 		CASE(an_argument_that_differs_is_named_with_the_cure),
 		CASE(only_checked_means_that_nothing_is_made),
 		CASE(never_declaring_only_consumes),
-		CASE(what_is_older_than_the_horizon_is_forgotten_thinly),
+		CASE(what_is_older_than_the_horizon_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

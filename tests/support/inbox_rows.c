@@ -6,6 +6,7 @@
 #include "lib/journal/inbox_rows.h"
 #include "lib/journal/journal.h"
 #include "lib/journal/parked.h"
+#include "lib/journal/seen.h"
 #include "tests/support/testing.h"
 
 typedef struct fill {
@@ -31,8 +32,10 @@ static void fill_events(fill *f)
 {
 	wbi_journal inbox = wbi_journal_of(f->store, WBI_INBOX);
 	char id[WB_UUID_TEXT_LEN + 1];
+	wbi_seen *seen = NULL;
 	uint64_t at, known;
 
+	assert_ok(wbi_seen_open(f->store, f->txn, &seen, &f->err), f->err);
 	for (uint64_t i = 1; i <= TEST_INBOX_HEAD; i++) {
 		wb_event event = {.source = S("/a"),
 				  .type = S("thing.done"),
@@ -46,10 +49,12 @@ static void fill_events(fill *f)
 					     WB_STR_NULL, &at, &f->err),
 			  f->err);
 		assert_int_equal(at, i);
-		assert_ok(wbi_seen_add(f->txn, f->tables, event.source,
-				       event.id, at, i, &known, &f->err),
+		assert_ok(wbi_seen_add(seen, event.source, event.id, at, &known,
+				       &f->err),
 			  f->err);
 	}
+	assert_ok(wbi_seen_finish(seen, 1, &f->err), f->err);
+	wbi_seen_close(seen);
 }
 
 static void put_consumer(fill *f, char journal, wb_str name, uint64_t position)

@@ -119,22 +119,6 @@ static wb_code decode_dead(wb_str key, wb_str row, wb_error *err)
 	return wbi_dead_decode(number, row, &dead, err);
 }
 
-static wb_code decode_seen(wb_str key, wb_str row, wb_error *err)
-{
-	uint64_t position;
-
-	return wbi_seen_decode(key, row, &position, err);
-}
-
-static wb_code decode_age(wb_str key, wb_str row, wb_error *err)
-{
-	uint64_t number, age;
-	wb_str seen;
-
-	memcpy(&number, key.ptr, sizeof(number));
-	return wbi_seen_age_decode(number, row, &age, &seen, err);
-}
-
 /* ---- consumers ---------------------------------------------------------- */
 
 static wbi_consumer sample_consumer(uint64_t position)
@@ -461,7 +445,6 @@ static void the_longest_names_fit(void **state)
 	wbi_work_id id = {wb_str_n(text, 64), WBI_LANE_KEYED,
 			  wb_str_n(text, 255), UINT64_MAX};
 	wbi_work work = sample_work();
-	uint64_t position;
 
 	memset(text, 'x', sizeof(text));
 	assert_ok(wbi_work_put(f.txn, f.tables->work, &id, &work, &f.err),
@@ -470,10 +453,6 @@ static void the_longest_names_fit(void **state)
 		  f.err);
 	assert_ok(wbi_due_put(f.txn, f.tables->due, 1, &id, &f.err), f.err);
 	put_consumer(&f, 'i', wb_str_n(text, 64), 1);
-	assert_ok(wbi_seen_add(f.txn, f.tables, wb_str_n(text, 255),
-			       wb_str_n(text, 255), 1, 1, &position, &f.err),
-		  f.err);
-	assert_damage_noticed(&f, f.tables->seen, decode_seen);
 	end(&f);
 }
 
@@ -607,124 +586,6 @@ static void counts_stand_beside_the_status(void **state)
 	end(&f);
 }
 
-/* ---- seen --------------------------------------------------------------- */
-
-static void add_seen(fixture *f, wb_str source, wb_str id, uint64_t position,
-		     uint64_t age)
-{
-	uint64_t ret = 0;
-
-	assert_ok(wbi_seen_add(f->txn, f->tables, source, id, position, age,
-			       &ret, &f->err),
-		  f->err);
-	assert_int_equal(ret, position);
-}
-
-static void assert_known(fixture *f, wb_str source, wb_str id,
-			 uint64_t position)
-{
-	uint64_t ret = 0;
-
-	assert_int_equal(
-		wbi_seen_get(f->txn, f->tables, source, id, &ret, &f->err),
-		position ? WB_OK : WB_ENOTFOUND);
-	assert_int_equal(ret, position);
-	assert_int_equal(f->err.code, WB_OK);
-}
-
-static void an_id_is_known_by_its_source(void **state)
-{
-	fixture f = begin(state);
-	uint64_t ret = 0;
-
-	add_seen(&f, S("/a"), S("1"), 10, 0);
-	add_seen(&f, S("/a"), S("11"), 11, 0);
-	add_seen(&f, S("/a1"), S("1"), 12, 0);
-	assert_known(&f, S("/a"), S("1"), 10);
-	assert_known(&f, S("/a"), S("11"), 11);
-	assert_known(&f, S("/a1"), S("1"), 12);
-	assert_known(&f, S("/a1"), S("11"), 0);
-	assert_int_equal(wbi_seen_add(f.txn, f.tables, S("/a"), S("1"), 99, 0,
-				      &ret, &f.err),
-			 WB_EEXISTS);
-	assert_int_equal(ret, 10);
-	assert_int_equal(f.err.code, WB_OK);
-	assert_damage_noticed(&f, f.tables->seen, decode_seen);
-	assert_damage_noticed(&f, f.tables->seen_age, decode_age);
-	end(&f);
-}
-
-static void only_what_is_written_alike_is_the_same_id(void **state)
-{
-	fixture f = begin(state);
-	wb_str key = WB_STR_NULL, row;
-	wbi_cursor *cursor;
-
-	add_seen(&f, S("/a"), S(ORIGIN), 1, 0);
-	assert_ok(wbi_cursor_open(f.txn, f.tables->seen, &cursor, &f.err),
-		  f.err);
-	assert_ok(wbi_cursor_move(cursor, WBI_FIRST, &key, &row, &f.err),
-		  f.err);
-	assert_int_equal(key.len, 2 + 1 + 16);
-	assert_int_equal(row.len, 12);
-	wbi_cursor_close(cursor);
-	assert_known(&f, S("/a"), S("018F0000-0000-7000-8000-000000000001"), 0);
-	assert_known(&f, S("/a"), S("018f000000007000800000000000000001  "), 0);
-	add_seen(&f, S("/a"), S("018F0000-0000-7000-8000-000000000001"), 2, 0);
-	add_seen(&f, S("/a"), S("018f0000-0000-7000-8000-00000000000g"), 3, 0);
-	add_seen(&f, S("/a"), S("018f0000_0000-7000-8000-000000000001"), 4, 0);
-	assert_known(&f, S("/a"), S(ORIGIN), 1);
-	end(&f);
-}
-
-static void what_cannot_be_a_source_or_an_id_is_refused(void **state)
-{
-	static const char text[256] = {'x'};
-	fixture f = begin(state);
-	uint64_t ret;
-
-	assert_code(wbi_seen_add(f.txn, f.tables, S(""), S("1"), 1, 1, &ret,
-				 &f.err),
-		    WB_EINVAL, f.err);
-	assert_code(wbi_seen_add(f.txn, f.tables, S("/a\1b"), S("1"), 1, 1,
-				 &ret, &f.err),
-		    WB_EINVAL, f.err);
-	assert_code(wbi_seen_get(f.txn, f.tables, S("/a"), wb_str_n(text, 256),
-				 &ret, &f.err),
-		    WB_EINVAL, f.err);
-	end(&f);
-}
-
-static void what_is_old_is_forgotten_in_order(void **state)
-{
-	fixture f = begin(state);
-	uint64_t count = 0, bytes, rows;
-	char id[16];
-
-	for (unsigned i = 0; i < 100; i++) {
-		snprintf(id, sizeof(id), "%u", 1000 - i);
-		add_seen(&f, S("/a"), wb_str_from(id), i + 1, 10 * (i / 10));
-	}
-	assert_ok(wbi_seen_prune(f.txn, f.tables, 30, 25, &count, &f.err),
-		  f.err);
-	assert_int_equal(count, 25);
-	assert_ok(wbi_seen_prune(f.txn, f.tables, 30, 25, &count, &f.err),
-		  f.err);
-	assert_int_equal(count, 5);
-	assert_known(&f, S("/a"), S("1000"), 0);
-	assert_known(&f, S("/a"), S("971"), 0);
-	assert_known(&f, S("/a"), S("970"), 31);
-	add_seen(&f, S("/a"), S("1000"), 101, 100);
-	assert_ok(wbi_seen_prune(f.txn, f.tables, UINT64_MAX, 1000, &count,
-				 &f.err),
-		  f.err);
-	assert_int_equal(count, 71);
-	assert_ok(wbi_table_size(f.txn, f.tables->seen, &bytes, &rows, &f.err),
-		  f.err);
-	assert_int_equal(rows, 0);
-	end(&f);
-}
-
 /* ---- golden ------------------------------------------------------------- */
 
 static const char *golden_dir(void)
@@ -789,13 +650,10 @@ static void golden_rows_are_written_unchanged(void **state)
 	assert_ok(wbi_due_put(f.txn, f.tables->due, 1000, &id, &f.err), f.err);
 	assert_ok(wbi_dead_add(f.txn, f.tables, &dead, NULL, &f.err), f.err);
 	put_consumer(&f, 'i', S("billing"), 42);
-	add_seen(&f, S("/a"), S(ORIGIN), 258, 1000);
 	assert_golden(&f, f.tables->work, "work.row", to);
 	assert_golden(&f, f.tables->due, "due.row", to);
 	assert_golden(&f, f.tables->dead, "dead.row", to);
 	assert_golden(&f, f.tables->consumers, "consumer.row", to);
-	assert_golden(&f, f.tables->seen, "seen.row", to);
-	assert_golden(&f, f.tables->seen_age, "seen_age.row", to);
 	end(&f);
 }
 
@@ -821,10 +679,6 @@ int main(void)
 		cmocka_unit_test(reasons_have_names),
 		TEST(the_status_reads_back),
 		TEST(counts_stand_beside_the_status),
-		TEST(an_id_is_known_by_its_source),
-		TEST(only_what_is_written_alike_is_the_same_id),
-		TEST(what_cannot_be_a_source_or_an_id_is_refused),
-		TEST(what_is_old_is_forgotten_in_order),
 		TEST(golden_rows_are_written_unchanged),
 	};
 
