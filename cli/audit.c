@@ -12,7 +12,7 @@
 enum { SLICE = 256 };
 
 typedef struct audit_scan {
-	cli_view *view;
+	wbi_table table;
 	cli_see_audit see;
 	void *ctx;
 	uint64_t next, last; /* numbers */
@@ -20,7 +20,6 @@ typedef struct audit_scan {
 
 static wb_code audit_slice(audit_scan *s, MDB_txn *txn, wb_error *err)
 {
-	wbi_table table = wbi_store_relay_tables(s->view->store)->audit;
 	wbi_audit audit;
 	wb_code rc = WB_OK;
 	wb_str row;
@@ -28,7 +27,7 @@ static wb_code audit_slice(audit_scan *s, MDB_txn *txn, wb_error *err)
 	for (int i = 0; i < SLICE && rc == WB_OK; i++) {
 		if (s->next > s->last)
 			return WB_ENOTFOUND;
-		rc = wbi_get_at(txn, table, s->next, &row, err);
+		rc = wbi_get_at(txn, s->table, s->next, &row, err);
 		if (rc == WB_OK)
 			rc = wbi_audit_decode(s->next, row, &audit, err);
 		if (rc == WB_OK)
@@ -38,16 +37,16 @@ static wb_code audit_slice(audit_scan *s, MDB_txn *txn, wb_error *err)
 	return rc;
 }
 
-static wb_code audit_last(cli_view *view, uint64_t *ret, wb_error *err)
+static wb_code audit_last(MDB_env *env, wbi_table table, uint64_t *ret,
+			  wb_error *err)
 {
-	wbi_table table = wbi_store_relay_tables(view->store)->audit;
 	wbi_cursor *cursor;
 	MDB_txn *txn;
 	wb_str row;
 	wb_code rc;
 
 	*ret = 0;
-	rc = wbi_txn_begin(wbi_store_relay_env(view->store), false, &txn, err);
+	rc = wbi_txn_begin(env, false, &txn, err);
 	if (rc != WB_OK)
 		return rc;
 	rc = wbi_cursor_open(txn, table, &cursor, err);
@@ -59,16 +58,15 @@ static wb_code audit_last(cli_view *view, uint64_t *ret, wb_error *err)
 	return rc == WB_ENOTFOUND ? WB_OK : rc;
 }
 
-wb_code cli_view_scan_audit(cli_view *view, uint64_t after, uint64_t limit,
-			    cli_see_audit see, void *ctx, uint64_t *ret_last,
-			    wb_error *err)
+wb_code cli_audit_scan(MDB_env *env, wbi_table table, uint64_t after,
+		       uint64_t limit, cli_see_audit see, void *ctx,
+		       uint64_t *ret_last, wb_error *err)
 {
-	MDB_env *env = wbi_store_relay_env(view->store);
-	audit_scan s = {.view = view, .see = see, .ctx = ctx};
+	audit_scan s = {.table = table, .see = see, .ctx = ctx};
 	MDB_txn *txn;
 	wb_code rc;
 
-	rc = audit_last(view, &s.last, err);
+	rc = audit_last(env, table, &s.last, err);
 	s.next = s.last > limit ? s.last - limit + 1 : 1;
 	if (s.next <= after)
 		s.next = after + 1;
@@ -83,6 +81,15 @@ wb_code cli_view_scan_audit(cli_view *view, uint64_t after, uint64_t limit,
 		return rc;
 	*ret_last = s.last;
 	return WB_OK;
+}
+
+wb_code cli_view_scan_audit(cli_view *view, uint64_t after, uint64_t limit,
+			    cli_see_audit see, void *ctx, uint64_t *ret_last,
+			    wb_error *err)
+{
+	return cli_audit_scan(wbi_store_relay_env(view->store),
+			      wbi_store_relay_tables(view->store)->audit, after,
+			      limit, see, ctx, ret_last, err);
 }
 
 /* ---- what was discarded ------------------------------------------------- */

@@ -7,13 +7,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/inbox.h"
+#include "cli/print.h"
 #include "cli/show.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
-
-enum { DATA_SHOWN = 4096 };
 
 typedef struct show_options {
 	bool data;
@@ -37,41 +37,19 @@ typedef struct show_run {
 
 /* ---- as JSON ----------------------------------------------------------- */
 
-static void put_text(json_t *object, const char *name, wb_str text)
-{
-	if (text.len > 0)
-		json_object_set_new(object, name,
-				    json_stringn(text.ptr, text.len));
-}
-
-static void put_time(json_t *object, const char *name, int64_t time_us)
-{
-	char text[WBI_TIME_TEXT_MAX];
-
-	if (time_us == 0)
-		return;
-	wbi_time_format(time_us, text);
-	json_object_set_new(object, name, json_string(text));
-}
-
-static void put_number(json_t *object, const char *name, uint64_t number)
-{
-	json_object_set_new(object, name, json_integer((json_int_t)number));
-}
-
 static void put_parked(json_t *object, const wbi_parked *row)
 {
 	json_t *parked = json_object();
 
-	put_text(parked, "reason",
+	cli_put_text(parked, "reason",
 		 wb_str_from(wbi_park_reason_name(row->reason)));
-	put_text(parked, "text", row->text);
-	put_number(parked, "reply_code", row->reply_code);
-	put_number(parked, "attempts", row->attempts);
-	put_text(parked, "exchange", row->exchange);
-	put_text(parked, "routing_key", row->routing_key);
-	put_time(parked, "since", row->first_us);
-	put_time(parked, "changed", row->last_us);
+	cli_put_text(parked, "text", row->text);
+	cli_put_number(parked, "reply_code", row->reply_code);
+	cli_put_number(parked, "attempts", row->attempts);
+	cli_put_text(parked, "exchange", row->exchange);
+	cli_put_text(parked, "routing_key", row->routing_key);
+	cli_put_time(parked, "since", row->first_us);
+	cli_put_time(parked, "changed", row->last_us);
 	json_object_set_new(object, "parked", parked);
 }
 
@@ -79,48 +57,16 @@ static void put_discard(json_t *object, const wbi_audit *audit)
 {
 	json_t *discard = json_object();
 
-	put_text(discard, "who", audit->who);
-	put_time(discard, "time", audit->time_us);
-	put_text(discard, "why", audit->why);
+	cli_put_text(discard, "who", audit->who);
+	cli_put_time(discard, "time", audit->time_us);
+	cli_put_text(discard, "why", audit->why);
 	json_object_set_new(object, "discarded", discard);
-}
-
-static void put_event(json_t *object, const wb_event *event)
-{
-	put_text(object, "id", event->id);
-	put_text(object, "type", event->type);
-	put_text(object, "source", event->source);
-	put_text(object, "subject", event->subject);
-	put_text(object, "key", event->key);
-	put_time(object, "time", event->time_us);
-	put_text(object, "content_type", event->content_type);
-	put_text(object, "data_schema", event->data_schema);
-	put_text(object, "correlation_id", event->correlation_id);
-	put_text(object, "causation_id", event->causation_id);
-	put_text(object, "traceparent", event->traceparent);
-	put_text(object, "tracestate", event->tracestate);
-	put_text(object, "reply_to", event->reply_to);
-	if (event->sequence > 0)
-		put_number(object, "sequence", event->sequence);
-	put_number(object, "data_bytes", event->data.len);
-	if (wbi_text_is_utf8(event->data))
-		put_text(object, "data", event->data);
 }
 
 void cli_event_json(json_t *object, const wb_event *event)
 {
-	json_t *headers = json_object();
-
-	put_event(object, event);
-	for (size_t i = 0; i < event->header_count; i++) {
-		const wb_header *header = &event->headers[i];
-		char *name = wbi_text_dup(header->name);
-
-		if (name)
-			put_text(headers, name, header->value);
-		free(name);
-	}
-	json_object_set_new(object, "headers", headers);
+	cli_put_event(object, event);
+	cli_put_headers(object, event->headers, event->header_count);
 }
 
 json_t *cli_seen_json(const cli_seen *seen)
@@ -128,8 +74,8 @@ json_t *cli_seen_json(const cli_seen *seen)
 	json_t *object = json_object();
 	char why[1024];
 
-	put_number(object, "position", seen->position);
-	put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
+	cli_put_number(object, "position", seen->position);
+	cli_put_text(object, "state", wb_str_from(cli_state_name(seen->state)));
 	json_object_set_new(object, "why",
 			    cli_json_text(cli_why(seen, why, sizeof(why))));
 	cli_event_json(object, &seen->event);
@@ -142,69 +88,14 @@ json_t *cli_seen_json(const cli_seen *seen)
 
 /* ---- for people -------------------------------------------------------- */
 
-static void print_text(const char *name, wb_str text)
-{
-	char shown[DATA_SHOWN + 1];
-
-	if (text.len > 0)
-		printf("%-16s %s\n", name,
-		       wbi_text_show(text, shown, sizeof(shown)));
-}
-
-static void print_time(const char *name, int64_t time_us)
-{
-	char text[WBI_TIME_TEXT_MAX];
-
-	if (time_us == 0)
-		return;
-	wbi_time_format(time_us, text);
-	print_text(name, wb_str_from(text));
-}
-
 static void print_parked(const wbi_parked *row)
 {
-	print_text("exchange", row->exchange);
-	print_text("routing key", row->routing_key);
-	print_time("parked", row->first_us);
+	cli_print_text("exchange", row->exchange);
+	cli_print_text("routing key", row->routing_key);
+	cli_print_time("parked", row->first_us);
 	printf("%-16s %" PRIu32 "\n", "attempts", row->attempts);
 	if (row->reply_code)
 		printf("%-16s %u\n", "reply code", row->reply_code);
-}
-
-static void print_event(const wb_event *event)
-{
-	print_text("id", event->id);
-	print_text("type", event->type);
-	print_text("source", event->source);
-	print_text("subject", event->subject);
-	print_text("key", event->key);
-	print_time("time", event->time_us);
-	print_text("content type", event->content_type);
-	print_text("data schema", event->data_schema);
-	print_text("correlation id", event->correlation_id);
-	print_text("causation id", event->causation_id);
-	print_text("traceparent", event->traceparent);
-	print_text("tracestate", event->tracestate);
-	print_text("reply to", event->reply_to);
-	if (event->sequence > 0)
-		printf("%-16s %" PRIu64 "\n", "sequence", event->sequence);
-	for (size_t i = 0; i < event->header_count; i++) {
-		char name[160];
-
-		wbi_text_show(event->headers[i].name, name, sizeof(name));
-		print_text(name, event->headers[i].value);
-	}
-}
-
-static void print_data(wb_str data)
-{
-	if (data.len == 0)
-		return;
-	if (data.len <= DATA_SHOWN / 4 && wbi_text_is_utf8(data))
-		print_text("data", data);
-	else
-		printf("%-16s %zu bytes; --data prints them\n", "data",
-		       data.len);
 }
 
 static void print_seen(const cli_seen *seen, const char *why)
@@ -214,8 +105,8 @@ static void print_seen(const cli_seen *seen, const char *why)
 	printf("%-16s %s\n", "why", why);
 	if (seen->parked)
 		print_parked(seen->parked);
-	print_event(&seen->event);
-	print_data(seen->event.data);
+	cli_print_event(&seen->event);
+	cli_print_data("data", seen->event.data);
 }
 
 /* ---- why is it pending? ------------------------------------------------ */
@@ -350,11 +241,11 @@ static wb_code see_gone(void *ctx, uint64_t number, const wbi_audit *audit,
 	cli_discard_text(audit, text, sizeof(text));
 	if (run->ctx->json) {
 		json = json_object();
-		put_number(json, "position", audit->position);
-		put_text(json, "state", wb_str_from("discarded"));
-		put_text(json, "why", wb_str_from(text));
-		put_text(json, "id", audit->id);
-		put_text(json, "key", audit->key);
+		cli_put_number(json, "position", audit->position);
+		cli_put_text(json, "state", wb_str_from("discarded"));
+		cli_put_text(json, "why", wb_str_from(text));
+		cli_put_text(json, "id", audit->id);
+		cli_put_text(json, "key", audit->key);
 		put_discard(json, audit);
 		cli_json_print(json);
 		return WB_OK;
@@ -364,6 +255,27 @@ static wb_code see_gone(void *ctx, uint64_t number, const wbi_audit *audit,
 	       "id", wbi_text_show(audit->id, id, sizeof(id)), "key",
 	       wbi_text_show(audit->key, key, sizeof(key)));
 	return WB_OK;
+}
+
+/* Perhaps it was taken in, not appended here. */
+static int show_none(const show_run *run, const char *what)
+{
+	wb_error err = WB_ERROR_INIT;
+	uint64_t position = 0;
+
+	if (run->position == 0 &&
+	    cli_inbox_find(run->view->store, run->id, &position, &err) != WB_OK)
+		return cli_fail_error(run->ctx, &err);
+	if (position > 0)
+		return cli_fail(run->ctx, CLI_NOT_ALL,
+				"no event %s in the outbox, but it was taken "
+				"in, at position %" PRIu64
+				" of the inbox: see waybill inbox show",
+				what, position);
+	return cli_fail(run->ctx, CLI_NOT_ALL,
+			"no event %s: not in the journal (positions %" PRIu64
+			" to %" PRIu64 "), not parked",
+			what, run->view->first, run->view->head);
 }
 
 static int show_run_(cli_context *ctx)
@@ -389,10 +301,7 @@ static int show_run_(cli_context *ctx)
 				&err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
 	if (code == CLI_OK && !run.found)
-		code = cli_fail(ctx, CLI_NOT_ALL,
-				"no event %s: not in the journal (positions "
-				"%" PRIu64 " to %" PRIu64 "), not parked",
-				what, view.first, view.head);
+		code = show_none(&run, what);
 	cli_view_fini(&view);
 	return code;
 }

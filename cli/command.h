@@ -134,6 +134,13 @@ void cli_close_outbox(cli_outbox *outbox);
 /* The AMQP adapter, not connected yet; free with wb_broker_free(). */
 int cli_open_broker(cli_context *ctx, wb_broker **ret);
 
+/*
+ * Does a process own this file (lib/base/owner.h)? It holds its lock as long as
+ * it lives, and the kernel drops that with the process. To try costs one that
+ * starts in the same moment one more try. Where we may not look: true.
+ */
+bool cli_is_owned(const char *path);
+
 /* ---- the commands ------------------------------------------------------ */
 
 extern const cli_command cli_command_init;
@@ -152,6 +159,19 @@ extern const cli_command cli_command_stream_append;
 extern const cli_command cli_command_stream_truncate;
 extern const cli_command cli_command_stream_export;
 extern const cli_command cli_command_stream_import;
+extern const cli_command cli_command_dead_ls;
+extern const cli_command cli_command_dead_show;
+extern const cli_command cli_command_dead_retry;
+extern const cli_command cli_command_dead_discard;
+extern const cli_command cli_command_inbox_stat;
+extern const cli_command cli_command_inbox_ls;
+extern const cli_command cli_command_inbox_show;
+extern const cli_command cli_command_inbox_audit;
+extern const cli_command cli_command_inbox_forget;
+extern const cli_command cli_command_inbox_forget_queue;
+extern const cli_command cli_command_timer_ls;
+extern const cli_command cli_command_timer_move;
+extern const cli_command cli_command_timer_cancel;
 extern const cli_command cli_command_setup;
 extern const cli_command cli_command_fsck;
 extern const cli_command cli_command_backup;

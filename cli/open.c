@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* From the configuration to the library's objects. */
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <waybill/amqp.h>
 
@@ -93,4 +96,16 @@ int cli_open_broker(cli_context *ctx, wb_broker **ret)
 	if (wb_amqp_new(&options, ret, &err) != WB_OK)
 		return cli_fail(ctx, CLI_USAGE, "%s", err.text);
 	return CLI_OK;
+}
+
+bool cli_is_owned(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	bool owned;
+
+	if (fd < 0)
+		return errno != ENOENT;
+	owned = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return owned;
 }

@@ -1,47 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * outbox stat --prometheus: text exposition format 0.0.4. Each family has its
- * HELP and TYPE once, before its samples, which stand together; no series
- * twice. Label values are made printable before and escaped here.
- */
+/* outbox stat --prometheus: the figures as metrics; no series twice. */
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/metrics.h"
 #include "cli/stat.h"
-
-/* A label's value: backslash, quote and line end are escaped. */
-static void print_label(const char *value)
-{
-	for (; *value; value++) {
-		if (*value == '\\' || *value == '"')
-			putchar('\\');
-		putchar(*value == '\n' ? ' ' : *value);
-	}
-}
-
-static void metric_head(const char *name, const char *type, const char *help)
-{
-	printf("# HELP waybill_%s %s\n# TYPE waybill_%s %s\n", name, help, name,
-	       type);
-}
 
 static void metric_value(const stat_figures *f, const char *name,
 			 const char *label, const char *of, double value)
 {
-	printf("waybill_%s{service=\"", name);
-	print_label(wb_store_service(f->view.store));
-	if (label) {
-		printf("\",%s=\"", label);
-		print_label(of);
-	}
-	printf("\"} %.17g\n", value);
+	cli_metric_value(wb_store_service(f->view.store), name, label, of,
+			 value);
 }
 
 static void gauge(const stat_figures *f, const char *name, double value,
 		  const char *help)
 {
-	metric_head(name, "gauge", help);
-	metric_value(f, name, NULL, NULL, value);
+	cli_metric_gauge(wb_store_service(f->view.store), name, value, help);
 }
 
 static void metrics_backlog(const stat_figures *f)
@@ -78,7 +53,7 @@ static void metrics_aside(const stat_figures *f)
 	gauge(f, "outbox_parked_oldest_age_seconds",
 	      (double)cli_stat_age_us(f, f->parked_since_us) / 1e6,
 	      "How long the first of them is parked.");
-	metric_head("outbox_parked_events", "gauge", "Parked events.");
+	cli_metric_head("outbox_parked_events", "gauge", "Parked events.");
 	for (int i = 1; i < STAT_REASONS; i++)
 		if (strcmp(wbi_park_reason_name((uint8_t)i), "unknown") != 0)
 			metric_value(f, "outbox_parked_events", "reason",
@@ -86,18 +61,18 @@ static void metrics_aside(const stat_figures *f)
 				     (double)f->by_reason[i]);
 	gauge(f, "outbox_held_exchanges", (double)f->view.held_count,
 	      "Missing exchanges that events wait for.");
-	metric_head("outbox_held_events", "gauge",
+	cli_metric_head("outbox_held_events", "gauge",
 		    "Events that wait for a missing exchange.");
 	for (size_t i = 0; i < f->view.held_count; i++)
 		metric_value(f, "outbox_held_events", "exchange",
 			     f->view.held[i].exchange,
 			     (double)f->held[i].events);
-	metric_head("outbox_held_bytes", "gauge", "Bytes of them.");
+	cli_metric_head("outbox_held_bytes", "gauge", "Bytes of them.");
 	for (size_t i = 0; i < f->view.held_count; i++)
 		metric_value(f, "outbox_held_bytes", "exchange",
 			     f->view.held[i].exchange,
 			     (double)f->held[i].bytes);
-	metric_head("outbox_held_oldest_age_seconds", "gauge",
+	cli_metric_head("outbox_held_oldest_age_seconds", "gauge",
 		    "Age of the oldest event that waits for it.");
 	for (size_t i = 0; i < f->view.held_count; i++)
 		metric_value(f, "outbox_held_oldest_age_seconds", "exchange",
@@ -133,7 +108,7 @@ static void metrics_relay(const stat_figures *f)
 		gauge(f, "relay_status_age_seconds",
 		      (double)(f->now_us - f->status.updated_us) / 1e6,
 		      "How long ago the relay last said how it is.");
-	metric_head("relay_up", "gauge",
+	cli_metric_head("relay_up", "gauge",
 		    "1 while a relay is running and connected.");
 	metric_value(f, "relay_up", NULL, NULL,
 		     strcmp(cli_stat_relay_state(f), "running") == 0);
@@ -143,7 +118,7 @@ static void metrics_relay(const stat_figures *f)
 		snprintf(name, sizeof(name), "relay_%s%s",
 			 wbi_relay_counter_name((enum wbi_relay_counter)i),
 			 is_gauge ? "" : "_total");
-		metric_head(name, is_gauge ? "gauge" : "counter",
+		cli_metric_head(name, is_gauge ? "gauge" : "counter",
 			    counter_help((enum wbi_relay_counter)i));
 		metric_value(f, name, NULL, NULL,
 			     (double)f->status.counters[i]);
@@ -154,7 +129,7 @@ static void metrics_types(const stat_figures *f)
 {
 	if (f->type_count == 0)
 		return;
-	metric_head("relay_unrouted_by_type_total", "counter",
+	cli_metric_head("relay_unrouted_by_type_total", "counter",
 		    "Events of a type that were accepted unrouted.");
 	for (size_t i = 0; i < f->type_count; i++)
 		metric_value(f, "relay_unrouted_by_type_total", "type",

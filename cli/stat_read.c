@@ -6,12 +6,8 @@
  */
 #include "cli/stat.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
@@ -199,25 +195,14 @@ static wb_code read_types(stat_figures *f, MDB_txn *txn, wb_error *err)
 	return rc == WB_ENOTFOUND ? WB_OK : rc;
 }
 
-/*
- * Is a relay alive? It writes its status only when there is news, so the age
- * of its word says nothing; but it holds its lock as long as it lives, and the
- * kernel drops that with the process. To try costs a relay that starts in the
- * same moment one more try. Where we may not look, its word is taken.
- */
+/* Is a relay alive? It writes its status only when there is news, so the age
+ * of its word says nothing, but its lock does. */
 static bool is_owned(const stat_figures *f)
 {
 	char path[PATH_MAX];
-	bool owned;
-	int fd;
 
-	wbi_store_relay_path(f->view.store, "owner", path, sizeof(path));
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return errno != ENOENT;
-	owned = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-	close(fd);
-	return owned;
+	return cli_is_owned(wbi_store_relay_path(f->view.store, "owner", path,
+						 sizeof(path)));
 }
 
 /* One that has ended in good order has said so, and that stays true. */

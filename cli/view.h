@@ -89,10 +89,14 @@ wb_code cli_view_scan(cli_view *view, uint64_t after, cli_see see, void *ctx,
 wb_code cli_view_scan_parked(cli_view *view, cli_see see, void *ctx,
 			     wb_error *err);
 
-/* The last `limit` rows of the audit, of those behind number `after`, in
- * order; *ret_last is the number of the last one (0: none). */
+/* The last `limit` rows of an audit, of those behind number `after`, in order;
+ * *ret_last is the number of the last one (0: none). */
 typedef wb_code (*cli_see_audit)(void *ctx, uint64_t number,
 				 const wbi_audit *audit, wb_error *err);
+wb_code cli_audit_scan(MDB_env *env, wbi_table table, uint64_t after,
+		       uint64_t limit, cli_see_audit see, void *ctx,
+		       uint64_t *ret_last, wb_error *err);
+/* Of the outbox's. */
 wb_code cli_view_scan_audit(cli_view *view, uint64_t after, uint64_t limit,
 			    cli_see_audit see, void *ctx, uint64_t *ret_last,
 			    wb_error *err);

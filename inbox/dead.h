@@ -79,7 +79,7 @@ typedef struct wbi_forgotten {
 
 /*
  * Remove a consumer of the inbox, so that it holds back retention no more. What
- * it had yet to do becomes dead letters of reason `no_handler`: to be retried
+ * it had yet to do becomes dead letters of reason `no-handler`: to be retried
  * when a handler of that name is there again, or discarded. A crash leaves some
  * of that done; doing it again does the rest.
  *
@@ -88,5 +88,10 @@ typedef struct wbi_forgotten {
 wb_code wbi_consumer_forget(wb_store *store, wb_str name,
 			    const wbi_actor *actor, wbi_forgotten *ret,
 			    wb_error *err);
+
+/* Forget the queue that this store takes from, so that it may take from
+ * another. WB_ENOTFOUND: it has none. WB_EBUSY as above. */
+wb_code wbi_queue_forget(wb_store *store, const wbi_actor *actor,
+			 wb_error *err);
 
 #endif

@@ -188,6 +188,25 @@ static wb_code forget_all(forget_run *run, wb_error *err)
 	return code == WB_ENOTFOUND ? forget_unknown(run, err) : code;
 }
 
+/* Be the store's worker for a while. */
+static wb_code forget_own(wb_store *store, int *ret_fd, wb_error *err)
+{
+	char path[PATH_MAX];
+	int64_t pid = 0;
+	wb_code code;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/worker",
+			     wb_store_dir(store)) >= sizeof(path))
+		return WBI_FAIL(err, WB_EINVAL, "the store's path is too long");
+	code = wbi_owner_take(path, ret_fd, &pid, err);
+	if (code == WB_EBUSY)
+		return WBI_FAIL(err, WB_EBUSY,
+				"worker %" PRId64 " is active on this store: "
+				"stop it first",
+				pid);
+	return code;
+}
+
 wb_code wbi_consumer_forget(wb_store *store, wb_str name,
 			    const wbi_actor *actor, wbi_forgotten *ret,
 			    wb_error *err)
@@ -198,27 +217,69 @@ wb_code wbi_consumer_forget(wb_store *store, wb_str name,
 			  .name = name,
 			  .actor = actor,
 			  .ret = &forgotten};
-	char path[PATH_MAX];
-	int64_t pid = 0;
 	wb_code code;
 	int fd;
 
 	if (name.len == 0 || name.len > WBI_CONSUMER_NAME_MAX)
 		return forget_unknown(&run, err);
-	if ((size_t)snprintf(path, sizeof(path), "%s/worker",
-			     wb_store_dir(store)) >= sizeof(path))
-		return WBI_FAIL(err, WB_EINVAL, "the store's path is too long");
-	code = wbi_owner_take(path, &fd, &pid, err);
-	if (code == WB_EBUSY)
-		return WBI_FAIL(err, WB_EBUSY,
-				"worker %" PRId64 " is active on this store: "
-				"stop it first",
-				pid);
+	code = forget_own(store, &fd, err);
 	if (code != WB_OK)
 		return code;
 	code = forget_all(&run, err);
 	close(fd);
 	if (code == WB_OK)
 		*ret = forgotten;
+	return code;
+}
+
+/* ---- the queue --------------------------------------------------------------- */
+
+static wb_code forget_queue(wb_store *store, MDB_txn *txn,
+			    const wbi_actor *actor, wb_error *err)
+{
+	const wbi_store_tables *tables = wbi_store_get_tables(store);
+	const wb_clock *clock = wbi_store_clock(store);
+	wbi_audit audit = {.time_us = clock->real_us(clock->ctx),
+			   .who = actor->who,
+			   .what = wb_str_from("forget queue"),
+			   .why = actor->why};
+	wbi_ingest_status row;
+	char queue[256];
+	wb_code code = wbi_ingest_status_get(txn, tables->status, &row, err);
+
+	if (code == WB_ENOTFOUND || (code == WB_OK && row.queue.len == 0))
+		return WBI_FAIL(err, WB_ENOTFOUND,
+				"this store takes from no queue yet");
+	if (code != WB_OK)
+		return code;
+	if (row.queue.len > sizeof(queue))
+		row.queue.len = sizeof(queue);
+	memcpy(queue, row.queue.ptr, row.queue.len);
+	audit.key = wb_str_n(queue, row.queue.len);
+	row.queue = row.vhost = WB_STR_NULL;
+	code = wbi_ingest_status_put(txn, tables->status, &row, err);
+	return code == WB_OK ? wbi_audit_add(txn, tables->audit, &audit, NULL,
+					     err)
+			     : code;
+}
+
+wb_code wbi_queue_forget(wb_store *store, const wbi_actor *actor, wb_error *err)
+{
+	MDB_txn *txn;
+	wb_code code;
+	int fd;
+
+	code = forget_own(store, &fd, err);
+	if (code != WB_OK)
+		return code;
+	code = wbi_txn_begin(wb_store_env(store), true, &txn, err);
+	if (code == WB_OK) {
+		code = forget_queue(store, txn, actor, err);
+		if (code == WB_OK)
+			code = wbi_txn_commit(txn, err);
+		else
+			wbi_txn_abort(txn);
+	}
+	close(fd);
 	return code;
 }

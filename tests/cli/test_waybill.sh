@@ -13,9 +13,12 @@ has "help names every command" "outbox discard" "$out"
 run "$waybill" --version
 has "version" "waybill " "$out"
 for command in init append "outbox stat" "outbox ls" "outbox show" \
-	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore \
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
 	"stream ls" "stream show" "stream stat" "stream append" \
-	"stream truncate" "stream export" "stream import"
+	"stream truncate" "stream export" "stream import" \
+	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
+	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
+	"timer ls" "timer move" "timer cancel" setup fsck backup restore
 do
 	run "$waybill" help $command
 	is "help $command" 0 $code
@@ -63,12 +66,15 @@ if command -v mandoc >"$dir/out"; then
 	done
 fi
 for command in init append "outbox stat" "outbox ls" "outbox show" \
-	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup fsck backup restore \
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
 	"stream ls" "stream show" "stream stat" "stream append" \
-	"stream truncate" "stream export" "stream import"
+	"stream truncate" "stream export" "stream import" \
+	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
+	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
+	"timer ls" "timer move" "timer cancel" setup fsck backup restore
 do
 	is "the manual has $command" 1 \
-		"$(grep -c "^\.It Cm $command" "$here/../../man/waybill.1")"
+		"$(grep -Ec "^\.It Cm $command( |\$)" "$here/../../man/waybill.1")"
 done
 
 # Each flag that help shows is in the manual, as itself or as a key of the
@@ -79,10 +85,13 @@ flags_in_help() {
 }
 echo version >"$dir/known" # before all commands
 for command in init append "outbox stat" "outbox ls" "outbox show" \
-	"outbox tail" "outbox retry" "outbox discard" "outbox audit" setup \
-	fsck backup restore relay worker "stream ls" "stream show" \
-	"stream stat" "stream append" "stream truncate" "stream export" \
-	"stream import"
+	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
+	"stream ls" "stream show" "stream stat" "stream append" \
+	"stream truncate" "stream export" "stream import" \
+	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
+	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
+	"timer ls" "timer move" "timer cancel" setup fsck backup restore \
+	relay worker
 do
 	if [ "$command" = relay ]; then
 		run "$relay" --help

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill inbox forget and forget-queue: what a store remembers of a handler
+ * that is gone, or of a queue that it no longer takes from. Neither while a
+ * worker is active; both leave a row in the audit.
+ */
+#include <inttypes.h>
+
+#include "cli/inbox.h"
+#include "cli/table.h"
+#include "inbox/dead.h"
+#include "lib/base/assert.h"
+
+typedef struct forget_options {
+	char *why, *who;
+	bool yes;
+} forget_options;
+
+#define AT(member) .offset = offsetof(forget_options, member)
+
+static const cli_flag forget_flags[] = {
+	{{.name = "why", .kind = WBI_CONFIG_TEXT, AT(why), .arg = "TEXT",
+	  .help = "Why you do it; kept in the audit."}, 'r'},
+	{{.name = "who", .kind = WBI_CONFIG_TEXT, AT(who), .arg = "NAME",
+	  .help = "Who you are, for the audit; default: the user's name."}, 0},
+	{{.name = "yes", .kind = WBI_CONFIG_BOOL, AT(yes),
+	  .help = "Do it without saying why."}, 'y'},
+};
+
+static int check(const cli_context *ctx)
+{
+	const forget_options *o = ctx->options;
+
+	if (!o->why && !o->yes)
+		return cli_usage(ctx, "this cannot be taken back: say why with "
+				      "--why TEXT, or --yes");
+	return CLI_OK;
+}
+
+static wbi_actor actor_of(const forget_options *o, char *buf, size_t size)
+{
+	wbi_actor actor = {wb_str_from(o->who ? o->who
+					      : cli_user_name(buf, size)),
+			   wb_str_from(o->why)};
+
+	return actor;
+}
+
+static int say(cli_context *ctx, const char *name, const wbi_forgotten *f)
+{
+	bool ok;
+
+	if (ctx->json)
+		ok = cli_json_print(json_pack(
+			"{s:s, s:I, s:I}", "forgotten", name, "not_reached",
+			(json_int_t)f->behind, "dead_letters",
+			(json_int_t)f->letters));
+	else
+		ok = printf("%s is forgotten; %" PRIu64
+			    " events it had not reached, %" PRIu64
+			    " it had begun are dead letters (no-handler)\n",
+			    name, f->behind, f->letters) > 0;
+	return ok ? CLI_OK
+		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+}
+
+static int forget_run(cli_context *ctx)
+{
+	wb_error err = WB_ERROR_INIT;
+	wbi_forgotten forgotten;
+	wb_store *store = NULL;
+	wbi_actor actor;
+	char who[256];
+	wb_code rc;
+	int code = check(ctx);
+
+	if (code == CLI_OK)
+		code = cli_open_store(ctx, &store);
+	if (code != CLI_OK)
+		return code;
+	actor = actor_of(ctx->options, who, sizeof(who));
+	rc = wbi_consumer_forget(store, wb_str_from(ctx->args[0]), &actor,
+				 &forgotten, &err);
+	wb_store_close(store);
+	if (rc == WB_ENOTFOUND)
+		return cli_fail(ctx, CLI_NOT_ALL, "%s", err.text);
+	if (rc != WB_OK)
+		return cli_fail_error(ctx, &err);
+	return say(ctx, ctx->args[0], &forgotten);
+}
+
+static int forget_queue_run(cli_context *ctx)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_store *store = NULL;
+	wbi_actor actor;
+	char who[256];
+	wb_code rc;
+	int code = check(ctx);
+
+	if (code == CLI_OK)
+		code = cli_open_store(ctx, &store);
+	if (code != CLI_OK)
+		return code;
+	actor = actor_of(ctx->options, who, sizeof(who));
+	rc = wbi_queue_forget(store, &actor, &err);
+	wb_store_close(store);
+	if (rc == WB_ENOTFOUND)
+		return cli_fail(ctx, CLI_NOT_ALL, "%s", err.text);
+	return rc == WB_OK ? CLI_OK : cli_fail_error(ctx, &err);
+}
+
+const cli_command cli_command_inbox_forget = {
+	.name = "inbox forget",
+	.args = "HANDLER",
+	.summary = "Forget a handler that is gone, so that it holds back "
+		   "nothing any more",
+	.help = "The inbox keeps every event until all of its handlers have "
+		"passed it, and one that is\ngone never will. What it had "
+		"begun and not ended becomes dead letters; what it had not\n"
+		"reached, it never gets. A handler of that name that comes "
+		"again begins anew. Stop the\nworker first.\n\n"
+		"  waybill inbox forget --store shop old-mailer --why "
+		"'replaced by mailer'\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG,
+	.flags = forget_flags,
+	.flag_count = WBI_COUNT(forget_flags),
+	.options_size = sizeof(forget_options),
+	.args_min = 1,
+	.args_max = 1,
+	.needs_store = true,
+	.run = forget_run,
+};
+
+const cli_command cli_command_inbox_forget_queue = {
+	.name = "inbox forget-queue",
+	.args = "",
+	.summary = "Let this store take from another queue than before",
+	.help = "A store remembers its queue, since another one's repeats and "
+		"order are not its own.\nEmpty the old queue and delete it, "
+		"stop the worker, then forget it.\n\n"
+		"  waybill inbox forget-queue --store shop --why 'renamed to "
+		"shop-eu'\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG,
+	.flags = forget_flags,
+	.flag_count = WBI_COUNT(forget_flags),
+	.options_size = sizeof(forget_options),
+	.needs_store = true,
+	.run = forget_queue_run,
+};

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Prometheus text exposition format 0.0.4, to stdout. Each family has its head
+ * once, before its samples, which stand together. */
+#ifndef CLI_METRICS_H
+#define CLI_METRICS_H
+
+/* `name` without "waybill_"; type "gauge" or "counter". */
+void cli_metric_head(const char *name, const char *type, const char *help);
+/* A sample; `label` (NULL: none) has the value `of`, printable text. */
+void cli_metric_value(const char *service, const char *name, const char *label,
+		      const char *of, double value);
+/* Both, for a family of one. */
+void cli_metric_gauge(const char *service, const char *name, double value,
+		      const char *help);
+void cli_metric_counter(const char *service, const char *name, double value,
+			const char *help);
+
+#endif
