@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * make_inbox DIR [LETTERS]: put into the store DIR what a worker leaves there
+ * make_inbox DIR [LETTERS | --events]: put into the store DIR what a worker leaves there
  * on a bad night: six events, handlers billing (behind) and mail (stopped), a
  * retry with a follower, dead letters of both and of ingest, a timer. LETTERS
- * more events, each a dead letter of mail.
+ * more events, each a dead letter of mail. --events: the six events alone.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,7 +190,10 @@ int main(int argc, char **argv)
 	must(&m, wb_store_open(argv[1], NULL, &m.store, &m.err));
 	m.tables = wbi_store_get_tables(m.store);
 	must(&m, wb_store_begin(m.store, &m.txn, &m.err));
-	fill(&m, argc > 2 ? (unsigned)atoi(argv[2]) : 0);
+	if (argc > 2 && !strcmp(argv[2], "--events"))
+		events(&m, 0);
+	else
+		fill(&m, argc > 2 ? (unsigned)atoi(argv[2]) : 0);
 	must(&m, wb_store_commit(m.store, m.txn, &m.err));
 	wb_store_close(m.store);
 	return 0;

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The operator's verbs on the inbox, without a broker: what a worker left in a
-# store on a bad night is seen, retried, discarded, forgotten.
+# store on a bad night is seen, retried, discarded, forgotten; and the same while
+# a worker runs.
 here=$(cd "$(dirname "$0")" && pwd)
 make_inbox=$PWD/tests/cli/make_inbox
 . "$here/lib.sh"
@@ -238,5 +239,60 @@ run "$waybill" inbox forget-queue --store s --why moved
 is "only once" 3 $code
 run "$waybill" fsck --store s
 is "fsck has still no complaint" 0 $code
+
+# ---- beside a running worker -----------------------------------------------
+# What an operator does is seen at once: the worker has no broker, six events
+# in its inbox, and a handler that rejects all while the gate is closed.
+top=$(cd "$tests_dir/../.." && pwd)
+# shellcheck disable=SC2086  # a command and its options
+${CC:-cc} -shared -fPIC -Wall -Wextra -Werror -o gate.so \
+	"$tests_dir/modules/gate.c" -I"$top/include" ${WB_TEST_CPPFLAGS-}
+is "the module compiles" 0 $?
+"$waybill" init --store live --service shop >/dev/null 2>&1
+"$make_inbox" live --events || echo "make_inbox failed"
+: >closed
+"$worker" --store live --amqp amqp://127.0.0.1:1/ --module ./gate.so \
+	>log 2>&1 </dev/null &
+worker_pid=$!
+letters() { # COUNT
+	run "$waybill" dead ls --store live --json
+	[ "$(at letters)" = "$1" ]
+}
+emitted() { # COUNT
+	run "$waybill" outbox ls --store live --json
+	[ "$(at events)" = "$1" ]
+}
+in_order() { # KEY: subjects of what was emitted for it
+	run "$waybill" outbox tail --store live --lines 100 --json
+	sed -n "s/.*\"subject\":\"\([^\"]*\)\",\"key\":\"$1\".*/\1/p" "$dir/out" |
+		tr '\n' ' '
+}
+wait_for 10 letters 3 || is "the head of each key is a dead letter" 3 "$(at letters)"
+run "$waybill" inbox stat --store live --json
+is "a worker is active" true "$(at worker.active)"
+is "what is behind waits" 3 "$(at handlers.0.rows.behind)"
+run "$waybill" inbox forget --store live gate --yes
+is "its handler is not forgotten" 1 $code
+rm closed
+start=$(now_ms)
+run "$waybill" dead retry --store live --all --why "the gate is open"
+is "retry while it runs" 0 $code
+wait_for 10 emitted 6 || is "all six are handled" 6 "$(at events)"
+took=$(($(now_ms) - start))
+is "within a second or two" 1 $((took < 3000))
+is "in the order of their key" "e-1 e-2 e-5 " "$(in_order a)"
+is "and of the other" "e-3 e-6 " "$(in_order b)"
+run "$waybill" timer ls --store live --json
+is "a timer is set" later "$(at timers.0.name)"
+run "$waybill" timer move --store live --handler gate --name later --to 1s
+is "it is moved while it runs" 0 $code
+wait_for 10 emitted 7 || is "and fires" 7 "$(at events)"
+kill -TERM $worker_pid
+wait $worker_pid
+is "the worker ends" 0 $?
+run "$waybill" inbox forget --store live gate --yes
+is "now it can be forgotten" 0 $code
+run "$waybill" fsck --store live
+is "and all is sound" 0 $code
 
 done_testing
