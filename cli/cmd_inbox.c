@@ -87,7 +87,7 @@ typedef struct ls_row {
 static wb_code ls_print(ls_run *run, const ls_row *row, wb_error *err)
 {
 	char position[32], type[512], key[1100], time[WBI_TIME_TEXT_MAX];
-	char attempts[32], due[WBI_TIME_TEXT_MAX], id[1100], note[1100];
+	char attempts[32], due[WBI_TIME_TEXT_MAX], id[1100], note[1100] = "";
 	const wb_event *event = row->event;
 	bool tried = row->work && row->work->attempts > 0;
 	bool waits = row->work && row->work->state == WBI_WORK_WAITING;
@@ -100,8 +100,7 @@ static wb_code ls_print(ls_run *run, const ls_row *row, wb_error *err)
 			       tried ? attempts : NULL,
 			       waits ? due : NULL,
 			       event->id.len > 0 ? id : NULL,
-			       row->work && row->work->text.len > 0 ? note
-								    : NULL};
+			       row->work ? note : NULL};
 
 	snprintf(position, sizeof(position), "%" PRIu64, row->position);
 	wbi_text_show(event->type, type, sizeof(type));
@@ -113,6 +112,9 @@ static wb_code ls_print(ls_run *run, const ls_row *row, wb_error *err)
 			 row->work->attempts);
 		wbi_time_format(row->work->due_us, due);
 		wbi_text_show(row->work->text, note, sizeof(note));
+		if (row->work->state == WBI_WORK_DEAD)
+			snprintf(note, sizeof(note), "dead letter %" PRIu64,
+				 row->work->dead);
 	}
 	if (!cli_table_row(run->table, cells))
 		return WBI_FAIL(err, WB_ENOMEM, "out of memory");
