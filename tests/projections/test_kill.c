@@ -144,7 +144,7 @@ static void killed_anywhere_the_model_equals_a_fresh_rebuild(void **state)
 	char work[PATH_MAX], log[PATH_MAX];
 	unsigned long calls, step, at;
 	test_place first;
-	unsigned n = 0;
+	unsigned n = 0, unreached = 0;
 	int status;
 	rig r;
 
@@ -169,11 +169,19 @@ static void killed_anywhere_the_model_equals_a_fresh_rebuild(void **state)
 
 		copy_store(place->dir, work);
 		status = live(work, at, when, "/dev/null");
-		assert_true(WIFSIGNALED(status) &&
-			    WTERMSIG(status) == SIGKILL);
+		/* Transactions end by the clock: on a busy machine a life has
+		 * more calls than on an idle one, and may end before this. */
+		if (WIFEXITED(status)) {
+			assert_int_equal(WEXITSTATUS(status), 0);
+			unreached++;
+		} else {
+			assert_int_equal(WTERMSIG(status), SIGKILL);
+		}
 		look(work, at, when);
 	}
-	print_message("%u of %lu points\n", n, calls);
+	print_message("%u of %lu points, %u not reached\n", n, calls,
+		      unreached);
+	assert_true(unreached < n / 2);
 }
 
 int main(int argc, char **argv)
