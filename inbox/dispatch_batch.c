@@ -66,6 +66,7 @@ static wb_code batch_prepare(wbi_dispatch *d, wb_error *err)
 
 		if (!c->member)
 			continue;
+		c->gap.known = false;
 		code = wbi_consumer_get(d->txn, d->tables->consumers, 'i',
 					c->name, &row, err);
 		if (code == WB_OK)
@@ -100,6 +101,7 @@ static wb_code batch_copy(wbi_dispatch *d, wbi_consumer_run *c,
 	c->next.changed = true;
 	c->next.due_us = 0;
 	c->has_group = true;
+	c->gap.known = false;
 	return wbi_work_add(d->txn, d->tables, &subject->id, &row, err);
 }
 
@@ -167,8 +169,8 @@ static wb_code batch_event(wbi_dispatch *d, wbi_consumer_run *c,
 	if (c->handler->kind == WB_EXTERNAL)
 		return batch_copy(d, c, &subject, err);
 	if (keyed && c->has_group)
-		code = wbi_work_has_group(d->txn, d->tables, &subject.id,
-					  &behind, err);
+		code = wbi_gap_has_group(d->txn, d->tables, &subject.id,
+					 &c->gap, &behind, err);
 	if (code != WB_OK)
 		return code;
 	return behind ? batch_copy(d, c, &subject, err)

@@ -268,6 +268,7 @@ static wb_code outcome_bury(wbi_dispatch *d, wbi_consumer_run *c,
 	c->next.due_us = 0;
 	if (dead.blocks)
 		c->has_group = true;
+	c->gap.known = false;
 	outcome_name(subject, name, sizeof(name));
 	snprintf(c->next.died, sizeof(c->next.died),
 		 "%.300s is dead letter %" PRIu64 ", %s: %.150s", name, number,
@@ -317,6 +318,7 @@ static wb_code outcome_retry(wbi_dispatch *d, wbi_consumer_run *c,
 	c->next.retries++;
 	c->next.due_us = 0; /* look when */
 	c->has_group = true;
+	c->gap.known = false;
 	return WB_OK;
 }
 

@@ -5,6 +5,7 @@
 
 #include "inbox/call.h"
 #include "inbox/dispatch.h"
+#include "inbox/gap.h"
 #include "inbox/pool.h"
 #include "inbox/work.h"
 #include "lib/base/buffer.h"
@@ -59,6 +60,7 @@ typedef struct wbi_consumer_run {
 	int64_t slow_said_us, died_said_us;
 	uint64_t died_unsaid;
 	bool has_group; /* may have waiting rows, in the open transaction */
+	wbi_gap gap;    /* where none of them is, likewise */
 	bool member;    /* of the batch */
 	wbi_consumer_next next;
 } wbi_consumer_run;

@@ -114,11 +114,15 @@ static void an_emitted_event_names_its_cause(void **state)
 /* ---- retries
  * ----------------------------------------------------------------- */
 
-/* data[0]: the position that fails; data[1]: so many times; it emits before. */
+/* data[0], data[3]: positions that fail; data[1]: so many times; it emits
+ * before. */
 static wb_code fail_some(rig_probe *p, wb_call *call, const wb_event *event,
 			 wb_error *err)
 {
-	if (wb_call_position(call) != (uint64_t)p->data[0])
+	uint64_t position = wb_call_position(call);
+
+	if (position != (uint64_t)p->data[0] &&
+	    position != (uint64_t)p->data[3])
 		return WB_OK;
 	assert_ok(emit_one(p, call, event, err), *err);
 	if (wb_call_attempt(call) > (uint32_t)p->data[1])
@@ -156,8 +160,28 @@ static void a_retry_keeps_its_key_in_order_and_others_run_on(void **state)
 	rig_end(r);
 }
 
-static void
-a_retry_waits_longer_each_time_and_no_longer_than_it_may(void **state)
+static void a_key_that_fails_later_waits_as_well(void **state)
+{
+	static const char *const keys[] = {"a", "c", "b", "b"};
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+
+	a->behave = fail_some;
+	a->data[0] = 1;
+	a->data[3] = 3;
+	a->data[1] = 2;
+	for (size_t i = 0; i < 4; i++)
+		rig_append(r, "x", keys[i]);
+	rig_open(r);
+	rig_run(r);
+	assert_int_equal(rig_effect_count(r, a), 1);
+	assert_int_equal(rig_consumer(r, "a").waiting, 3);
+	rig_run_for(r, 60 * 1000000LL);
+	assert_int_equal(rig_effect_count(r, a), 4);
+	rig_end(r);
+}
+
+static void a_retry_waits_longer_each_time(void **state)
 {
 	static const int64_t least_ms[] = {500, 1000, 2000, 2000, 2000};
 	rig *r = rig_begin(state);
@@ -376,7 +400,8 @@ static void one_far_behind_and_the_others_share(void **state)
 	rig_end(r);
 }
 
-/* ---- time ----------------------------------------------------------------- */
+/* ---- time -----------------------------------------------------------------
+ */
 
 static wb_code take_time(rig_probe *p, wb_call *call, const wb_event *event,
 			 wb_error *err)
@@ -591,7 +616,8 @@ int main(void)
 		TEST(a_new_handler_begins_where_it_says),
 		TEST(an_emitted_event_names_its_cause),
 		TEST(a_retry_keeps_its_key_in_order_and_others_run_on),
-		TEST(a_retry_waits_longer_each_time_and_no_longer_than_it_may),
+		TEST(a_key_that_fails_later_waits_as_well),
+		TEST(a_retry_waits_longer_each_time),
 		TEST(failed_calls_among_good_ones_leave_nothing),
 		TEST(thousands_behind_one_are_done_in_order),
 		TEST(followers_of_a_dead_letter_wait_or_go_on),
