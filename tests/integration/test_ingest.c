@@ -14,6 +14,7 @@
 
 #include "inbox/ingest.h"
 #include "lib/journal/inbox_rows.h"
+#include "tests/integration/foreign_peer.h"
 #include "tests/integration/peer.h"
 #include "tests/support/cut_proxy.h"
 #include "tests/support/place.h"
@@ -345,6 +346,44 @@ static void stopping_makes_nothing_come_again(void **state)
 	taker_close(&t);
 }
 
+/* Nested too deep, of wrong types, without an id, too large, cut off. */
+static void whatever_is_published_is_taken_in_or_set_aside(void **state)
+{
+	enum { FOREIGN = 1000 };
+	foreign_peer *producer =
+		foreign_peer_open(getenv("WAYBILL_TEST_AMQP"));
+	int64_t end_us = now_us() + PATIENCE_US;
+	test_place *place = *state;
+	wbi_ingest_stat stat;
+	taker t;
+
+	assert_non_null(producer);
+	taker_open(&t, place->store);
+	taker_start(&t);
+	taker_ready(&t);
+	for (unsigned i = 0; i < FOREIGN; i++)
+		assert_true(foreign_peer_send(producer, t.exchange, i));
+	while (taker_stat(&t).acked < FOREIGN) {
+		if (!taker_turn(&t) || now_us() > end_us)
+			fail_msg("%d of %d came: %s",
+				 (int)taker_stat(&t).received, (int)FOREIGN,
+				 taker_stat(&t).error.text);
+	}
+	stat = taker_stat(&t);
+	print_message("%d taken in, %d set aside\n", (int)stat.appended,
+		      (int)stat.refused);
+	assert_int_equal(stat.received, FOREIGN);
+	/* Ids that are equal tables are equal ids. */
+	assert_in_range(stat.duplicates, 0, FOREIGN / 10);
+	assert_int_equal(stat.appended + stat.refused + stat.duplicates,
+			 FOREIGN);
+	assert_int_equal(stat.connects, 1);
+	assert_int_equal(taker_count(&t), stat.appended);
+	assert_true(stat.appended > 200 && stat.refused > 300);
+	taker_close(&t);
+	foreign_peer_close(producer);
+}
+
 static bool run_node(const char *verb)
 {
 	char command[1024];
@@ -504,6 +543,7 @@ int main(void)
 		CASE(ten_thousand_are_taken_in_once_each),
 		CASE(broken_connections_lose_and_double_nothing),
 		CASE(stopping_makes_nothing_come_again),
+		CASE(whatever_is_published_is_taken_in_or_set_aside),
 		CASE(a_deleted_queue_is_made_again),
 		CASE(a_second_store_is_refused_and_reads_whose_the_queue_is),
 		CASE(an_argument_that_differs_is_named),
