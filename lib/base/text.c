@@ -73,6 +73,9 @@ bool wbi_text_is_clean(wb_str text, size_t *ret_at)
 	for (size_t at = ascii_prefix(p, text.len), n; at < text.len; at += n) {
 		uint32_t c = 0;
 
+		n = 1;
+		if (p[at] >= 0x20 && p[at] < 0x7f)
+			continue;
 		n = utf8_next(p + at, text.len - at, &c);
 		if (n == 0 || is_control(c) || is_nonchar(c)) {
 			if (ret_at)
