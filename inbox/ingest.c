@@ -244,8 +244,7 @@ static void ingest_take(wbi_ingest *ingest, const wb_broker_event *event)
 	wb_error err = WB_ERROR_INIT;
 
 	if (ingest->stage == INGEST_TAKING && !ingest->stopping &&
-	    wbi_ingest_batch_add(ingest, event->delivery, &event->message,
-				 &err) != WB_OK)
+	    wbi_ingest_batch_add(ingest, event, &err) != WB_OK)
 		ingest_give_up(ingest, &err, "a delivery");
 }
 

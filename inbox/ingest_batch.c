@@ -115,9 +115,10 @@ static wb_code batch_add_event(wbi_ingest *ingest, wbi_received *received,
 	return WB_OK;
 }
 
-wb_code wbi_ingest_batch_add(wbi_ingest *ingest, uint64_t delivery,
-			     const wb_message *message, wb_error *err)
+wb_code wbi_ingest_batch_add(wbi_ingest *ingest, const wb_broker_event *event,
+			     wb_error *err)
 {
+	const wb_message *message = &event->message;
 	ingest_batch *batch = &ingest->batch;
 	char id[WBI_BODY_HASH_LEN + 1];
 	wb_error why = WB_ERROR_INIT;
@@ -128,7 +129,8 @@ wb_code wbi_ingest_batch_add(wbi_ingest *ingest, uint64_t delivery,
 	if (code != WB_OK)
 		return code;
 	item = &batch->items[batch->count];
-	*item = (ingest_item){.delivery = delivery};
+	*item = (ingest_item){.delivery = event->delivery,
+			      .redelivered = event->redelivered};
 	code = wbi_ingest_read(message, ingest->options->id_from_body,
 			       &ingest->options->limits, id, &received, &why);
 	if (code == WB_OK) {
@@ -190,6 +192,30 @@ static wb_code write_run(batch_write *w, wb_error *err)
 	return WB_OK;
 }
 
+/*
+ * What has no id is known by all its bytes, so that it is not set aside again
+ * when only its ack was lost. Two that are equal, and no redelivery, are two.
+ * In an empty inbox there is no position to remember it by.
+ */
+static wb_code write_knows(batch_write *w, const ingest_item *item, bool *ret,
+			   wb_error *err)
+{
+	char id[WBI_BODY_HASH_LEN + 1];
+	uint64_t known;
+	wb_code code;
+
+	*ret = false;
+	if (w->head == 0)
+		return WB_OK;
+	code = wbi_body_hash(item->dead->bytes, id, err);
+	if (code == WB_OK)
+		code = wbi_seen_add(w->seen, wb_str_from("waybill:refused"),
+				    wb_str_n(id, WBI_BODY_HASH_LEN), w->head,
+				    &known, err);
+	*ret = code == WB_EEXISTS && item->redelivered;
+	return code == WB_EEXISTS ? WB_OK : code;
+}
+
 static wb_code write_dead(batch_write *w, const wbi_dead *dead, wb_error *err)
 {
 	const wbi_journal *journal = &w->ingest->journal;
@@ -206,27 +232,41 @@ static wb_code write_dead(batch_write *w, const wbi_dead *dead, wb_error *err)
 	return code;
 }
 
+static wb_code write_refused(batch_write *w, const ingest_item *item,
+			     wb_error *err)
+{
+	bool known = false;
+	wb_code code = write_run(w, err);
+
+	if (code == WB_OK)
+		code = write_knows(w, item, &known, err);
+	if (code != WB_OK)
+		return code;
+	if (known) {
+		w->duplicates++;
+		return WB_OK;
+	}
+	return write_dead(w, item->dead, err);
+}
+
 static wb_code write_item(batch_write *w, wb_error *err)
 {
 	const ingest_batch *batch = &w->ingest->batch;
-	const wbi_dead *dead = batch->items[w->at].dead;
+	const ingest_item *item = &batch->items[w->at];
 	const wb_event *event = &batch->events[w->at];
 	uint64_t known;
 	wb_code code;
 
-	if (!dead) {
-		code = wbi_seen_add(w->seen, event->source, event->id,
-				    w->head + w->run + 1, &known, err);
-		if (code == WB_OK)
-			w->run++;
-		if (code != WB_EEXISTS)
-			return code;
-		w->duplicates++;
-	}
-	code = write_run(w, err);
-	if (code == WB_OK && dead)
-		code = write_dead(w, dead, err);
-	return code;
+	if (item->dead)
+		return write_refused(w, item, err);
+	code = wbi_seen_add(w->seen, event->source, event->id,
+			    w->head + w->run + 1, &known, err);
+	if (code == WB_OK)
+		w->run++;
+	if (code != WB_EEXISTS)
+		return code;
+	w->duplicates++;
+	return write_run(w, err);
 }
 
 static wb_code write_items(batch_write *w, wb_error *err)

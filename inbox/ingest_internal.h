@@ -43,6 +43,7 @@ typedef enum ingest_stage {
 /* One delivery, copied: an event, or why it is none. */
 typedef struct ingest_item {
 	uint64_t delivery;
+	bool redelivered;
 	wbi_dead *dead; /* NULL: the event at the same index */
 } ingest_item;
 
@@ -145,8 +146,8 @@ wbi_dead *wbi_ingest_dead_copy(const wb_message *message, const wb_error *why,
 
 /* A copy of the delivery at the end. WB_ENOMEM: it was not taken, and none
  * behind it may be. */
-wb_code wbi_ingest_batch_add(wbi_ingest *ingest, uint64_t delivery,
-			     const wb_message *message, wb_error *err);
+wb_code wbi_ingest_batch_add(wbi_ingest *ingest, const wb_broker_event *event,
+			     wb_error *err);
 bool wbi_ingest_batch_full(const wbi_ingest *ingest);
 /* Commit the first of them, at most `take`. Nothing changes in memory unless it
  * returns WB_OK. */

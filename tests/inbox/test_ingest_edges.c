@@ -87,6 +87,39 @@ static void what_is_no_event_is_set_aside_with_its_bytes(void **state)
 	ingest_rig_fini(&rig);
 }
 
+static void what_is_set_aside_is_so_once_though_it_comes_again(void **state)
+{
+	test_place *place = *state;
+	wb_message message = message_of(NULL, 0, S("no id"));
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 1);
+	ingest_rig_settle(&rig);
+	wb_memory_duplicate_next(rig.memory, 1);
+	ingest_rig_publish(&rig, &message);
+	ingest_rig_settle(&rig);
+	assert_int_equal(ingest_rig_stat(&rig).refused, 1);
+	assert_int_equal(ingest_rig_stat(&rig).duplicates, 1);
+	/* Committed, and dead before the ack is read. */
+	message.body = S("another");
+	ingest_rig_publish(&rig, &message);
+	while (ingest_rig_stat(&rig).refused < 2)
+		ingest_rig_run(&rig, 1);
+	ingest_rig_kill(&rig);
+	ingest_rig_start(&rig);
+	ingest_rig_settle(&rig);
+	assert_int_equal(ingest_rig_stat(&rig).duplicates, 1);
+	assert_int_equal(ingest_rig_dead(&rig), 2);
+	/* But what was sent twice was sent twice. */
+	ingest_rig_publish(&rig, &message);
+	ingest_rig_settle(&rig);
+	assert_int_equal(ingest_rig_dead(&rig), 3);
+	ingest_rig_fini(&rig);
+}
+
 static void what_is_over_a_limit_says_so(void **state)
 {
 	test_place *place = *state;
@@ -670,6 +703,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(what_is_no_event_is_set_aside_with_its_bytes),
+		CASE(what_is_set_aside_is_so_once_though_it_comes_again),
 		CASE(what_is_over_a_limit_says_so),
 		CASE(without_an_id_the_body_can_stand_for_one),
 		CASE(a_sender_without_a_name_has_one_all_the_same),
