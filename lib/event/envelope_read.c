@@ -41,9 +41,11 @@ static char fold(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
-/* The first word.len bytes; ASCII letters of any case. */
+/* The first word.len bytes; ASCII letters of any case, most often lower. */
 static bool same(const char *text, wb_str word)
 {
+	if (!memcmp(text, word.ptr, word.len))
+		return true;
 	for (size_t i = 0; i < word.len; i++)
 		if (fold(text[i]) != word.ptr[i])
 			return false;
