@@ -9,10 +9,13 @@
  *   KILLPOINT_LOG    a file to add to: with N, one line on where it died, else
  *                    one line per call
  *
- * A line is "ordinal function nth txn unconfirmed": the call's number, its
- * name, which call of that function it is, how many write transactions were
- * open, and how many messages had left without a confirm. For the last one the
- * bytes on the socket are read as AMQP frames. One connection at a time.
+ * A line is "ordinal function nth txn unconfirmed unacked handling": the call's
+ * number, its name, which call of that function it is, how many write
+ * transactions were open, how many messages had left without a confirm and how
+ * many had come without an ack, and how many calls of handlers were in
+ * progress. For the messages the bytes on sockets are read as AMQP frames: one
+ * connection that publishes, one that consumes. A handler under test that
+ * knows of this library says itself when it is called (killpoint_handling).
  *
  * Nothing is allocated. The state is global: a preloaded library has nowhere
  * else to keep it. Its own lines go out by syscall(2), past itself.
@@ -41,7 +44,7 @@
 enum killpoint_when { BEFORE, AFTER, PARTIAL };
 
 enum { KILLPOINT_NAMES = 40, TAGS_MAX = 8192,
-       WRITERS_MAX = 8 };
+       WRITERS_MAX = 8, FDS_MAX = 64 };
 
 /* One function: where the next library has it, and how often it was called. */
 typedef struct point {
@@ -64,9 +67,14 @@ static unsigned long kill_at;
 static enum killpoint_when kill_when;
 static int log_fd = -1;
 static MDB_txn *writers[WRITERS_MAX]; /* open, not nested */
-static frames to_broker, to_client;
+static frames to_broker[FDS_MAX], to_client[FDS_MAX]; /* by descriptor */
 static bool confirmed[TAGS_MAX];
-static uint64_t published;
+static uint64_t published, delivered, acked;
+static int publisher = -1, consumer = -1; /* their sockets */
+static atomic_flag naming = ATOMIC_FLAG_INIT;
+
+KILLPOINT extern atomic_int killpoint_handling;
+atomic_int killpoint_handling;
 
 __attribute__((constructor)) static void killpoint_init(void)
 {
@@ -110,26 +118,47 @@ static void frames_confirm(uint64_t tag, bool multiple)
 		confirmed[t] = true;
 }
 
+/* Tags count from 1, where publishing or consuming begins. */
+static void frames_sent(uint32_t method, uint64_t tag, int fd)
+{
+	if (method == (60 << 16 | 40)) { /* basic.publish */
+		if (++published < TAGS_MAX)
+			confirmed[published] = false;
+	} else if (method == (85 << 16 | 10)) { /* confirm.select */
+		publisher = fd;
+		published = 0;
+	} else if (method == (60 << 16 | 20)) { /* basic.consume */
+		consumer = fd;
+		delivered = acked = 0;
+	} else if (method == (60 << 16 | 80) && tag > acked) { /* basic.ack */
+		acked = tag;
+	}
+}
+
 /* The first bytes of a frame are there. */
-static void frames_take(const frames *f, bool sent)
+static void frames_take(const frames *f, bool sent, int fd)
 {
 	uint32_t method = (uint32_t)frames_number(f->head + 7, 4);
+	uint64_t tag = frames_number(f->head + 11, 8);
 
 	if (f->head[0] != 1)
 		return;
-	if (sent && method == (60 << 16 | 40)) { /* basic.publish */
-		if (++published < TAGS_MAX)
-			confirmed[published] = false;
-	}
-	if (sent && method == (85 << 16 | 10)) /* confirm.select: tags from 1 */
-		published = 0;
-	if (!sent && (method == (60 << 16 | 80) || method == (60 << 16 | 120)))
-		frames_confirm(frames_number(f->head + 11, 8),
-			       f->head[19] & 1);
+	if (sent)
+		frames_sent(method, tag, fd);
+	else if (method == (60 << 16 | 60)) /* basic.deliver */
+		delivered++;
+	else if (method == (60 << 16 | 80) || method == (60 << 16 | 120))
+		frames_confirm(tag, f->head[19] & 1);
 }
 
-static void frames_feed(frames *f, const uint8_t *bytes, size_t len, bool sent)
+static void frames_feed(frames *all, int fd, const uint8_t *bytes, size_t len,
+			bool sent)
 {
+	frames *f;
+
+	if (fd < 0 || fd >= FDS_MAX)
+		return;
+	f = &all[fd];
 	for (size_t i = 0; i < len; i++) {
 		size_t want = 7;
 
@@ -149,17 +178,21 @@ static void frames_feed(frames *f, const uint8_t *bytes, size_t len, bool sent)
 			want = sizeof(f->head);
 		if (f->have < want || f->have < 8)
 			continue;
-		frames_take(f, sent);
+		frames_take(f, sent, fd);
 		f->skip = 7 + frames_number(f->head + 3, 4) + 1 - f->have;
 		f->have = 0;
 	}
 }
 
-static void frames_reset(void)
+static void frames_reset(int fd)
 {
-	memset(&to_broker, 0, sizeof(to_broker));
-	memset(&to_client, 0, sizeof(to_client));
-	published = 0;
+	if (fd < 0 || fd >= FDS_MAX)
+		return;
+	to_broker[fd] = to_client[fd] = (frames){.have = 0};
+	if (fd == publisher)
+		published = 0;
+	if (fd == consumer)
+		delivered = acked = 0;
 }
 
 /* ---- write transactions -------------------------------------------------- */
@@ -185,7 +218,7 @@ static int writers_count(void)
 
 /* ---- counting and dying --------------------------------------------------- */
 
-static point *point_of(const char *name)
+static point *point_find(const char *name)
 {
 	for (size_t i = 0; i < point_count; i++)
 		if (!strcmp(points[i].name, name))
@@ -197,6 +230,17 @@ static point *point_of(const char *name)
 	return &points[point_count++];
 }
 
+static point *point_of(const char *name)
+{
+	point *p;
+
+	while (atomic_flag_test_and_set(&naming))
+		;
+	p = point_find(name);
+	atomic_flag_clear(&naming);
+	return p;
+}
+
 static void point_log(unsigned long ordinal, const point *p)
 {
 	char line[160];
@@ -204,8 +248,10 @@ static void point_log(unsigned long ordinal, const point *p)
 
 	if (log_fd < 0)
 		return;
-	n = snprintf(line, sizeof(line), "%lu %s %lu %d %u\n", ordinal,
-		     p->name, p->count, writers_count(), frames_unconfirmed());
+	n = snprintf(line, sizeof(line), "%lu %s %lu %d %u %u %d\n",
+		     ordinal, p->name, p->count, writers_count(),
+		     frames_unconfirmed(), (unsigned)(delivered - acked),
+		     atomic_load(&killpoint_handling));
 	syscall(SYS_write, log_fd, line, (size_t)n);
 }
 
@@ -473,7 +519,7 @@ KILLPOINT int connect(int fd, const struct sockaddr *to, socklen_t len)
 	int rc = ((int (*)(int, const struct sockaddr *, socklen_t))p->real)(
 		fd, to, len);
 
-	frames_reset();
+	frames_reset(fd);
 	point_after(n, p);
 	return rc;
 }
@@ -486,7 +532,7 @@ KILLPOINT ssize_t send(int fd, const void *bytes, size_t len, int flags)
 		fd, bytes, point_is_partial(n) ? len / 2 : len, flags);
 
 	if (rc > 0)
-		frames_feed(&to_broker, bytes, (size_t)rc, true);
+		frames_feed(to_broker, fd, bytes, (size_t)rc, true);
 	point_after(n, p);
 	return rc;
 }
@@ -499,7 +545,7 @@ static ssize_t receive(const char *name, int fd, void *bytes, size_t len,
 	ssize_t rc = recvfrom(fd, bytes, len, flags, NULL, NULL);
 
 	if (rc > 0)
-		frames_feed(&to_client, bytes, (size_t)rc, false);
+		frames_feed(to_client, fd, bytes, (size_t)rc, false);
 	point_after(n, p);
 	return rc;
 }

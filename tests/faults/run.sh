@@ -8,8 +8,8 @@ set -u
 
 node=${srcdir:-$(dirname "$0")/../..}/tests/support/rabbitmq-node
 case ${1-} in
-short) kills=300 life=400 attempts=20000 ;;
-long) kills=2000 life=3600 attempts=100000 ;;
+short) kills=300 worker_kills=150 life=400 attempts=20000 ;;
+long) kills=2000 worker_kills=3000 life=3600 attempts=100000 ;;
 *)
 	echo "Usage: run.sh short|long" >&2
 	exit 2
@@ -36,6 +36,7 @@ part() {
 }
 
 part tests/crash/crash "$kills"
+part tests/crash/worker_crash "$worker_kills"
 WAYBILL_CRASH_KILLS=all part tests/crash/test_stream_crash
 WAYBILL_RACE_ATTEMPTS=$attempts part tests/outbox/test_stream_race
 part tests/faults/test_service_faults
