@@ -23,7 +23,7 @@ const char *const cli_dead_reasons[] = {
 	"any",       "rejected",  "exhausted",  "crashed", "hung",
 	"malformed", "too-large", "no-handler", NULL};
 
-/* ---- shared with the verbs --------------------------------------------------- */
+/* ---- shared with the verbs ---------------------------------------------- */
 
 static int parse_when(cli_context *ctx, const char *flag, const char *text,
 		      int64_t *ret)
@@ -105,7 +105,7 @@ bool cli_dead_row(cli_table *table, uint64_t number, const wbi_dead *row,
 	return cli_table_row(table, cells);
 }
 
-/* ---- ls ----------------------------------------------------------------------- */
+/* ---- ls ----------------------------------------------------------------- */
 
 static const cli_flag ls_flags[] = {
 	CLI_DEAD_FILTERS,
@@ -197,7 +197,7 @@ const cli_command cli_command_dead_ls = {
 	.run = ls_run_,
 };
 
-/* ---- show --------------------------------------------------------------------- */
+/* ---- show --------------------------------------------------------------- */
 
 typedef struct show_options {
 	bool data;
@@ -360,7 +360,8 @@ static bool show_json(const letter *l)
 	if (d->position > 0)
 		cli_put_number(object, "position", d->position);
 	cli_put_text(object, "key", d->key);
-	json_object_set_new(object, "holds_up_its_key", json_boolean(d->blocks));
+	json_object_set_new(object, "holds_up_its_key",
+			    json_boolean(d->blocks));
 	cli_put_number(object, "followers", l->followers);
 	json_object_set_new(object,
 			    l->is_event	    ? "event"

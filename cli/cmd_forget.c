@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * waybill inbox forget and forget-queue: what a store remembers of a handler
- * that is gone, or of a queue that it no longer takes from. Neither while a
- * worker is active; both leave a row in the audit.
+ * waybill inbox forget, outbox forget and inbox forget-queue: what a store
+ * remembers of a handler or projection that is gone, or of a queue that it no
+ * longer takes from. None while a worker is active; each leaves a row in the
+ * inbox's audit.
  */
 #include <inttypes.h>
 
@@ -64,7 +65,7 @@ static int say(cli_context *ctx, const char *name, const wbi_forgotten *f)
 		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
 }
 
-static int forget_run(cli_context *ctx)
+static int forget(cli_context *ctx, char journal)
 {
 	wb_error err = WB_ERROR_INIT;
 	wbi_forgotten forgotten;
@@ -79,14 +80,24 @@ static int forget_run(cli_context *ctx)
 	if (code != CLI_OK)
 		return code;
 	actor = actor_of(ctx->options, who, sizeof(who));
-	rc = wbi_consumer_forget(store, wb_str_from(ctx->args[0]), &actor,
-				 &forgotten, &err);
+	rc = wbi_consumer_forget(store, journal, wb_str_from(ctx->args[0]),
+				 &actor, &forgotten, &err);
 	wb_store_close(store);
 	if (rc == WB_ENOTFOUND)
 		return cli_fail(ctx, CLI_NOT_ALL, "%s", err.text);
 	if (rc != WB_OK)
 		return cli_fail_error(ctx, &err);
 	return say(ctx, ctx->args[0], &forgotten);
+}
+
+static int inbox_forget_run(cli_context *ctx)
+{
+	return forget(ctx, 'i');
+}
+
+static int outbox_forget_run(cli_context *ctx)
+{
+	return forget(ctx, 'o');
 }
 
 static int forget_queue_run(cli_context *ctx)
@@ -129,7 +140,29 @@ const cli_command cli_command_inbox_forget = {
 	.args_min = 1,
 	.args_max = 1,
 	.needs_store = true,
-	.run = forget_run,
+	.run = inbox_forget_run,
+};
+
+const cli_command cli_command_outbox_forget = {
+	.name = "outbox forget",
+	.args = "PROJECTION",
+	.summary = "Forget a projection that is gone, so that it holds back "
+		   "nothing any more",
+	.help = "The outbox keeps every event until all projections on it "
+		"have read it, and one that is\ngone never will. One that "
+		"runs puts itself back; one that comes again may have to be\n"
+		"rebuilt. Its read model stays where it is: delete that "
+		"yourself. Stop the worker first.\n\n"
+		"  waybill outbox forget --store shop totals --why 'replaced "
+		"by totals-2'\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG,
+	.flags = forget_flags,
+	.flag_count = WBI_COUNT(forget_flags),
+	.options_size = sizeof(forget_options),
+	.args_min = 1,
+	.args_max = 1,
+	.needs_store = true,
+	.run = outbox_forget_run,
 };
 
 const cli_command cli_command_inbox_forget_queue = {

@@ -29,9 +29,9 @@ typedef struct ls_options {
 static const cli_flag ls_flags[] = {
 	{{.name = "state", .kind = WBI_CONFIG_CHOICE, AT(state),
 	  .choices = ls_states, .init = "open",
-	  .help = "begun is what waits for a retry, runs, is behind such a one, "
-		  "or dead and holding up its key; pending what a handler has "
-		  "not reached; open both."}, 's'},
+	  .help = "begun is what waits for a retry, runs, is behind such a "
+		  "one, or dead and holding up its key; pending what a handler "
+		  "has not reached; open both."}, 's'},
 	{{.name = "handler", .kind = WBI_CONFIG_TEXT, AT(handler),
 	  .arg = "NAME", .help = "Only as this handler has it."}, 0},
 	{{.name = "key", .kind = WBI_CONFIG_TEXT, AT(key), .arg = "KEY",

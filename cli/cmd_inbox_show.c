@@ -42,7 +42,7 @@ typedef struct show_run {
 	json_t *handlers; /* --json */
 } show_run;
 
-/* ---- finding it ------------------------------------------------------------------ */
+/* ---- finding it --------------------------------------------------------- */
 
 static wb_code take(show_run *run, wb_str record, wb_error *err)
 {
@@ -135,7 +135,7 @@ static wb_code find(show_run *run, wb_error *err)
 	return rc;
 }
 
-/* ---- how a handler is with it ------------------------------------------------------ */
+/* ---- how a handler is with it ------------------------------------------- */
 
 typedef struct standing {
 	const cli_consumer *consumer;
@@ -234,7 +234,7 @@ static wb_code standing_of(show_run *run, const cli_consumer *consumer,
 	return rc;
 }
 
-/* ---- saying it ---------------------------------------------------------------------- */
+/* ---- saying it ---------------------------------------------------------- */
 
 static void say_json(show_run *run, const standing *s)
 {

@@ -21,7 +21,7 @@ static const cli_flag stat_flags[] = {
 	 0},
 };
 
-/* ---- for people ---------------------------------------------------------------- */
+/* ---- for people --------------------------------------------------------- */
 
 static void print_line(const char *name, const char *format, ...)
 	WB_PRINTF(2, 3);
@@ -184,7 +184,7 @@ static void print_people(const inbox_figures *f)
 	print_handlers(f);
 }
 
-/* ---- for programs -------------------------------------------------------------- */
+/* ---- for programs ------------------------------------------------------- */
 
 #define INT(value) ((json_int_t)(value))
 
@@ -283,7 +283,7 @@ static bool print_json(const inbox_figures *f)
 		handlers_json(f), "worker", worker_json(f)));
 }
 
-/* ---- the command ---------------------------------------------------------------- */
+/* ---- the command -------------------------------------------------------- */
 
 static int stat_run(cli_context *ctx)
 {

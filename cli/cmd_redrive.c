@@ -64,7 +64,7 @@ typedef struct redrive_run {
 	bool full;
 } redrive_run;
 
-/* ---- collecting ---------------------------------------------------------------- */
+/* ---- collecting --------------------------------------------------------- */
 
 static bool is_named(const redrive_run *run, uint64_t number)
 {
@@ -129,7 +129,7 @@ static int collect_all(redrive_run *run, const wbi_dead_filter *filter)
 				      : cli_fail_error(run->ctx, &run->err);
 }
 
-/* ---- doing --------------------------------------------------------------------- */
+/* ---- doing -------------------------------------------------------------- */
 
 static void nap_us(int64_t us)
 {
@@ -190,8 +190,7 @@ static int do_all(redrive_run *run, const wbi_dead_how *how)
 		size_t count = batch_of(run, run->count - at);
 
 		for (size_t i = 0; i < count; i++)
-			items[i] = (wbi_dead_item){.number =
-							   run->targets[at + i]};
+			items[i].number = run->targets[at + i];
 		rc = wbi_dead_act(run->store, how, items, count, &looked,
 				  &run->err);
 		if (rc != WB_OK)
@@ -231,7 +230,7 @@ static int act(redrive_run *run)
 	return do_all(run, &how);
 }
 
-/* ---- saying -------------------------------------------------------------------- */
+/* ---- saying ------------------------------------------------------------- */
 
 static int say(redrive_run *run)
 {

@@ -48,7 +48,7 @@ static const cli_flag act_flags[] = {
 	  .help = "When it is to come due: " CLI_WHEN_HELP "."}, 0},
 };
 
-/* ---- ls ------------------------------------------------------------------------ */
+/* ---- ls ----------------------------------------------------------------- */
 
 typedef struct ls_run {
 	const timer_options *o;
@@ -152,7 +152,7 @@ static int timer_ls(cli_context *ctx)
 	return CLI_OK;
 }
 
-/* ---- move and cancel ------------------------------------------------------------ */
+/* ---- move and cancel ---------------------------------------------------- */
 
 static int timer_act(cli_context *ctx, bool move)
 {

@@ -152,6 +152,7 @@ extern const cli_command cli_command_outbox_tail;
 extern const cli_command cli_command_outbox_retry;
 extern const cli_command cli_command_outbox_discard;
 extern const cli_command cli_command_outbox_audit;
+extern const cli_command cli_command_outbox_forget;
 extern const cli_command cli_command_stream_ls;
 extern const cli_command cli_command_stream_show;
 extern const cli_command cli_command_stream_stat;

@@ -14,7 +14,7 @@
 
 enum { SLICE = 256 };
 
-/* ---- consumers ----------------------------------------------------------- */
+/* ---- consumers ---------------------------------------------------------- */
 
 static wb_code consumer_add(cli_consumers *list, wb_str name,
 			    const wbi_consumer *row, wb_error *err)
@@ -83,7 +83,7 @@ void cli_consumers_fini(cli_consumers *list)
 	free(list->items);
 }
 
-/* ---- rows of work ---------------------------------------------------------- */
+/* ---- rows of work ------------------------------------------------------- */
 
 typedef struct work_scan {
 	wb_str consumer;
@@ -145,7 +145,7 @@ wb_code cli_work_scan(wb_store *store, const char *consumer, cli_see_work see,
 	return rc == WB_ENOTFOUND ? WB_OK : rc;
 }
 
-/* ---- events ------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------- */
 
 typedef struct event_scan {
 	wbi_journal journal;

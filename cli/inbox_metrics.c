@@ -63,7 +63,7 @@ static void metrics_worker(const inbox_figures *f)
 		      "How long ago it last said how it is.");
 }
 
-/* ---- by handler ---------------------------------------------------------------- */
+/* ---- by handler --------------------------------------------------------- */
 
 typedef double figure_of(const inbox_figures *f, size_t i);
 

@@ -16,7 +16,7 @@
 
 enum { SLICE = 256 };
 
-/* ---- a consumer's rows of `work` ------------------------------------------------ */
+/* ---- a consumer's rows of `work` ---------------------------------------- */
 
 typedef struct row_walk {
 	inbox_consumer *to;
@@ -56,7 +56,7 @@ static wb_code see_row(void *ctx, const wbi_work_id *id, const wbi_work *row,
 	return WB_OK;
 }
 
-/* ---- a consumer ------------------------------------------------------------------ */
+/* ---- a consumer --------------------------------------------------------- */
 
 static wb_code read_next_due(inbox_figures *f, MDB_txn *txn, wb_str name,
 			     inbox_consumer *to, wb_error *err)
@@ -114,7 +114,7 @@ static wb_code read_consumer(inbox_figures *f, size_t i, wb_error *err)
 			   : rc;
 }
 
-/* ---- dead letters ------------------------------------------------------------------ */
+/* ---- dead letters ------------------------------------------------------- */
 
 static bool see_letter(void *ctx, uint64_t number, const wbi_dead *row)
 {
@@ -147,7 +147,7 @@ static wb_code read_letters(inbox_figures *f, wb_error *err)
 	return rc == WB_ENOTFOUND ? WB_OK : rc;
 }
 
-/* ---- all of it --------------------------------------------------------------------- */
+/* ---- all of it ---------------------------------------------------------- */
 
 static wb_code read_status(inbox_figures *f, MDB_txn *txn, wb_error *err)
 {

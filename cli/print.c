@@ -12,7 +12,7 @@
 
 enum { DATA_SHOWN = 4096, HEX_SHOWN = 256, HEX_LINE = 16 };
 
-/* ---- as JSON --------------------------------------------------------------- */
+/* ---- as JSON ------------------------------------------------------------ */
 
 void cli_put_text(json_t *object, const char *name, wb_str text)
 {
@@ -116,7 +116,7 @@ void cli_put_headers(json_t *object, const wb_header *headers, size_t count)
 	json_object_set_new(object, "headers", members);
 }
 
-/* ---- for people ------------------------------------------------------------ */
+/* ---- for people --------------------------------------------------------- */
 
 void cli_print_text(const char *name, wb_str text)
 {

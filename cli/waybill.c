@@ -15,7 +15,7 @@ static const cli_command *const commands[] = {
 	&cli_command_outbox_stat,  &cli_command_outbox_ls,
 	&cli_command_outbox_show,  &cli_command_outbox_tail,
 	&cli_command_outbox_retry, &cli_command_outbox_discard,
-	&cli_command_outbox_audit,
+	&cli_command_outbox_audit, &cli_command_outbox_forget,
 	&cli_command_stream_ls,    &cli_command_stream_show,
 	&cli_command_stream_stat,  &cli_command_stream_append,
 	&cli_command_stream_truncate,

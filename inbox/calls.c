@@ -81,7 +81,7 @@ struct wbi_calls {
 	calls_page *page;
 };
 
-/* ---- the file --------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------- */
 
 /* Which start of the machine this is; "" if it does not say. */
 static void calls_boot(char ret[CALLS_BOOT_MAX])
@@ -188,7 +188,7 @@ void wbi_calls_close(wbi_calls *calls)
 	free(calls);
 }
 
-/* ---- slots ------------------------------------------------------------------ */
+/* ---- slots -------------------------------------------------------------- */
 
 static calls_slot *calls_slot_of(const wbi_calls *calls, unsigned slot)
 {

@@ -25,7 +25,7 @@ typedef enum wbi_call_end {
 
 typedef struct wbi_call_noted {
 	wbi_work_id id; /* points into `strings`: do not copy this struct */
-	bool due;       /* a row of `work`; else an event the cursor is before */
+	bool due; /* a row of `work`; else an event before the cursor's step */
 	uint8_t end;    /* enum wbi_call_end */
 	int64_t started_us; /* monotonic */
 	uint32_t deadline_ms;

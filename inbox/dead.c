@@ -18,7 +18,7 @@
 
 enum { DEAD_TXN_US = 1000, DEAD_HEADERS_MAX = 1024 };
 
-/* ---- looking ------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------ */
 
 static bool dead_is(wb_str wanted, wb_str found)
 {
@@ -84,7 +84,7 @@ wb_code wbi_dead_visit(wb_store *store, const wbi_dead_filter *filter,
 	return code;
 }
 
-/* ---- acting -------------------------------------------------------------- */
+/* ---- acting ------------------------------------------------------------- */
 
 static int64_t dead_now_us(const wb_store *store)
 {

@@ -15,7 +15,7 @@
 #include "inbox/work.h"
 #include "outbox/parked.h" /* wbi_actor */
 
-/* ---- looking -------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------ */
 
 /* Zero and "": any. */
 typedef struct wbi_dead_filter {
@@ -38,7 +38,7 @@ wb_code wbi_dead_visit(wb_store *store, const wbi_dead_filter *filter,
 		       uint64_t *number, size_t most, wbi_dead_visitor *each,
 		       void *ctx, wb_error *err);
 
-/* ---- acting --------------------------------------------------------------- */
+/* ---- acting ------------------------------------------------------------- */
 
 typedef enum wbi_dead_verb { WBI_DEAD_RETRY, WBI_DEAD_DISCARD } wbi_dead_verb;
 
@@ -70,7 +70,7 @@ wb_code wbi_dead_act(wb_store *store, const wbi_dead_how *how,
 		     wbi_dead_item *items, size_t count, size_t *ret_count,
 		     wb_error *err);
 
-/* ---- forgetting a consumer -------------------------------------------------- */
+/* ---- forgetting a consumer ---------------------------------------------- */
 
 typedef struct wbi_forgotten {
 	uint64_t behind;  /* events of the inbox that it had not reached */
@@ -78,14 +78,15 @@ typedef struct wbi_forgotten {
 } wbi_forgotten;
 
 /*
- * Remove a consumer of the inbox, so that it holds back retention no more. What
- * it had yet to do becomes dead letters of reason `no-handler`: to be retried
- * when a handler of that name is there again, or discarded. A crash leaves some
- * of that done; doing it again does the rest.
+ * Remove a consumer of a journal ('i' inbox, 'o' outbox: a projection), so that
+ * it holds back retention no more. What a handler had yet to do becomes dead
+ * letters of reason `no-handler`: to be retried when one of that name is there
+ * again, or discarded. A crash leaves some of that done; doing it again does
+ * the rest. A projection that runs puts its row back.
  *
  * WB_ENOTFOUND. WB_EBUSY: a worker is active: stop it first.
  */
-wb_code wbi_consumer_forget(wb_store *store, wb_str name,
+wb_code wbi_consumer_forget(wb_store *store, char journal, wb_str name,
 			    const wbi_actor *actor, wbi_forgotten *ret,
 			    wb_error *err);
 

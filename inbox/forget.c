@@ -22,6 +22,7 @@ enum { FORGET_TXN_US = 1000, FORGET_PAUSE_US = 50 };
 typedef struct forget_run {
 	wb_store *store;
 	const wbi_store_tables *tables;
+	char journal;
 	wb_str name;
 	const wbi_actor *actor;
 	int64_t now_us;
@@ -36,8 +37,11 @@ static wb_code forget_first(const forget_run *run, MDB_txn *txn,
 	wbi_row_key from = wbi_work_lane_prefix(run->name, WBI_LANE_CRASHED);
 	wb_str at, row;
 	wbi_cursor *cursor;
-	wb_code code = wbi_cursor_open(txn, run->tables->work, &cursor, err);
+	wb_code code;
 
+	if (run->journal != 'i')
+		return WB_ENOTFOUND; /* a handler may have the same name */
+	code = wbi_cursor_open(txn, run->tables->work, &cursor, err);
 	if (code != WB_OK)
 		return code;
 	from.len--; /* the lane: any */
@@ -110,24 +114,27 @@ static wb_code forget_row(const forget_run *run, MDB_txn *txn,
 static wb_code forget_consumer(const forget_run *run, MDB_txn *txn,
 			       wb_error *err)
 {
-	wbi_journal inbox = wbi_journal_of(run->store, WBI_INBOX);
+	wbi_journal journal = wbi_journal_of(
+		run->store, run->journal == 'i' ? WBI_INBOX : WBI_OUTBOX);
 	const wbi_audit audit = {.time_us = run->now_us,
 				 .who = run->actor->who,
-				 .what = wb_str_from("forget"),
+				 .what = wb_str_from(run->journal == 'i'
+							     ? "forget"
+							     : "outbox forget"),
 				 .why = run->actor->why,
 				 .handler = run->name};
 	uint64_t first, head;
 	wbi_consumer row;
-	wb_code code = wbi_consumer_get(txn, run->tables->consumers, 'i',
-					run->name, &row, err);
+	wb_code code = wbi_consumer_get(txn, run->tables->consumers,
+					run->journal, run->name, &row, err);
 
 	if (code == WB_OK)
-		code = wbi_journal_range(&inbox, txn, &first, &head, err);
+		code = wbi_journal_range(&journal, txn, &first, &head, err);
 	if (code != WB_OK)
 		return code;
 	run->ret->behind = head > row.position ? head - row.position : 0;
-	code = wbi_consumer_del(txn, run->tables->consumers, 'i', run->name,
-				err);
+	code = wbi_consumer_del(txn, run->tables->consumers, run->journal,
+				run->name, err);
 	if (code == WB_OK)
 		code = wbi_audit_add(txn, run->tables->audit, &audit, NULL,
 				     err);
@@ -169,8 +176,8 @@ static wb_code forget_some(forget_run *run, bool *ret_ended, wb_error *err)
 static wb_code forget_unknown(const forget_run *run, wb_error *err)
 {
 	return WBI_FAIL(err, WB_ENOTFOUND,
-			"no consumer '%.*s' of this inbox: see `waybill inbox "
-			"stat`",
+			"the %s knows no consumer '%.*s'",
+			run->journal == 'i' ? "inbox" : "outbox",
 			(int)run->name.len, run->name.ptr);
 }
 
@@ -207,13 +214,14 @@ static wb_code forget_own(wb_store *store, int *ret_fd, wb_error *err)
 	return code;
 }
 
-wb_code wbi_consumer_forget(wb_store *store, wb_str name,
+wb_code wbi_consumer_forget(wb_store *store, char journal, wb_str name,
 			    const wbi_actor *actor, wbi_forgotten *ret,
 			    wb_error *err)
 {
 	wbi_forgotten forgotten = {0};
 	forget_run run = {.store = store,
 			  .tables = wbi_store_get_tables(store),
+			  .journal = journal,
 			  .name = name,
 			  .actor = actor,
 			  .ret = &forgotten};
@@ -232,7 +240,7 @@ wb_code wbi_consumer_forget(wb_store *store, wb_str name,
 	return code;
 }
 
-/* ---- the queue --------------------------------------------------------------- */
+/* ---- the queue ---------------------------------------------------------- */
 
 static wb_code forget_queue(wb_store *store, MDB_txn *txn,
 			    const wbi_actor *actor, wb_error *err)

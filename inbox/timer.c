@@ -115,7 +115,7 @@ wb_code wbi_timer_cancel(MDB_txn *txn, const wbi_store_tables *tables,
 	return wbi_work_done(txn, tables, &id, now_us, err);
 }
 
-/* ---- in a call -------------------------------------------------------------- */
+/* ---- in a call ---------------------------------------------------------- */
 
 /* The call's own timer, if it is one of this name. */
 static const wbi_work_id *timer_firing(const wb_call *call, wb_str name)

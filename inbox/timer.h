@@ -43,7 +43,7 @@ wb_code wbi_timer_cancel(MDB_txn *txn, const wbi_store_tables *tables,
 			 const wbi_work_id *firing, int64_t now_us,
 			 wb_error *err);
 
-/* ---- by the operator (timer_verbs.c) --------------------------------------- */
+/* ---- by the operator (timer_verbs.c) ------------------------------------ */
 
 /* Arguments of the visitor live until it returns. */
 typedef struct wbi_timer_seen {

@@ -10,7 +10,7 @@
 
 #include "lib/base/error.h"
 
-/* ---- looking ------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------ */
 
 static wb_code timer_see(wb_str key, wb_str bytes, const wbi_work_id *id,
 			 wbi_timer_visitor *each, void *ctx, bool *ret_go_on,
@@ -88,7 +88,7 @@ wb_code wbi_timer_visit(wb_store *store, wb_str handler, wbi_row_key *after,
 	return code;
 }
 
-/* ---- acting -------------------------------------------------------------- */
+/* ---- acting ------------------------------------------------------------- */
 
 static wb_code timer_find_data(MDB_txn *txn, const wbi_store_tables *tables,
 			       wb_str handler, wb_str name, char **ret_data,

@@ -18,7 +18,7 @@
 #include "lib/base/backoff.h"
 #include "lib/base/error.h"
 
-/* ---- copies -------------------------------------------------------------- */
+/* ---- copies ------------------------------------------------------------- */
 
 /* Move `count` strings into one block, which the caller frees. */
 static wb_code work_keep(wb_str *const *strings, size_t count, char **ret,

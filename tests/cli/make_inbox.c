@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * make_inbox DIR [LETTERS | --events]: put into the store DIR what a worker leaves there
- * on a bad night: six events, handlers billing (behind) and mail (stopped), a
- * retry with a follower, dead letters of both and of ingest, a timer. LETTERS
- * more events, each a dead letter of mail. --events: the six events alone.
+ * make_inbox DIR [LETTERS | --events]: put into the store DIR what a worker
+ * leaves there on a bad night: six events, handlers billing (behind) and mail
+ * (stopped), a retry with a follower, dead letters of both and of ingest, a
+ * timer. LETTERS more events, each a dead letter of mail. --events: the six
+ * events alone.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,8 +104,8 @@ static void letter(maker *m, wb_str handler, wb_str key, uint64_t position,
 			       .blocks = true,
 			       .attempts = 10,
 			       .code = WB_EFAILED,
-			       .first_us = m->now_us - 600000000,
-			       .last_us = m->now_us - 60000000,
+			       .first_us = m->now_us - 7200000000,
+			       .last_us = m->now_us - 3600000000,
 			       .source = S("/shop"),
 			       .id = event_id,
 			       .type = S("order.placed"),

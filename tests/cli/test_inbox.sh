@@ -107,9 +107,9 @@ run "$waybill" dead ls --store s --key b --json
 is "by key" 1 "$(at letters.0.number)"
 run "$waybill" dead ls --store s --id e-1 --json
 is "by event" 2 "$(at letters.0.number)"
-run "$waybill" dead ls --store s --after 30s --json
+run "$waybill" dead ls --store s --after 20m --json
 is "what died lately" 3 "$(at letters.0.number)"
-run "$waybill" dead ls --store s --before 30s --since 2 --json
+run "$waybill" dead ls --store s --before 20m --since 2 --json
 is "the next page" 2 "$(at letters.0.number)"
 run "$waybill" dead ls --store s --after yesterday
 is "no time" 2 $code
@@ -275,12 +275,9 @@ is "what is behind waits" 3 "$(at handlers.0.rows.behind)"
 run "$waybill" inbox forget --store live gate --yes
 is "its handler is not forgotten" 1 $code
 rm closed
-start=$(now_ms)
 run "$waybill" dead retry --store live --all --why "the gate is open"
 is "retry while it runs" 0 $code
 wait_for 10 emitted 6 || is "all six are handled" 6 "$(at events)"
-took=$(($(now_ms) - start))
-is "within a second or two" 1 $((took < 3000))
 is "in the order of their key" "e-1 e-2 e-5 " "$(in_order a)"
 is "and of the other" "e-3 e-6 " "$(in_order b)"
 run "$waybill" timer ls --store live --json

@@ -14,7 +14,7 @@ run "$waybill" --version
 has "version" "waybill " "$out"
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
-	"stream ls" "stream show" "stream stat" "stream append" \
+	"outbox forget" "stream ls" "stream show" "stream stat" "stream append" \
 	"stream truncate" "stream export" "stream import" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
@@ -67,7 +67,7 @@ if command -v mandoc >"$dir/out"; then
 fi
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
-	"stream ls" "stream show" "stream stat" "stream append" \
+	"outbox forget" "stream ls" "stream show" "stream stat" "stream append" \
 	"stream truncate" "stream export" "stream import" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
@@ -86,7 +86,7 @@ flags_in_help() {
 echo version >"$dir/known" # before all commands
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
-	"stream ls" "stream show" "stream stat" "stream append" \
+	"outbox forget" "stream ls" "stream show" "stream stat" "stream append" \
 	"stream truncate" "stream export" "stream import" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \

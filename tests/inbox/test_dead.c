@@ -138,7 +138,7 @@ static uint64_t refuse(fixture *f, wb_str message_id)
 	return number;
 }
 
-/* ---- looking ---------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------ */
 
 static bool collect(void *ctx, uint64_t number, const wbi_dead *row)
 {
@@ -189,7 +189,7 @@ static void filters_find_what_is_meant(void **state)
 	end(&f);
 }
 
-/* ---- acting ----------------------------------------------------------------- */
+/* ---- acting ------------------------------------------------------------- */
 
 static void act_on(fixture *f, const wbi_dead_how *how, wbi_dead_item *items,
 		   size_t count)
@@ -345,7 +345,7 @@ static void what_ingest_refused_is_taken_in_once_it_can_be(void **state)
 	end(&f);
 }
 
-/* ---- timers ----------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------- */
 
 static bool collect_timer(void *ctx, const wbi_timer_seen *seen)
 {
@@ -421,7 +421,7 @@ static void timers_are_listed_moved_and_cancelled(void **state)
 	end(&f);
 }
 
-/* ---- forgetting ------------------------------------------------------------- */
+/* ---- forgetting --------------------------------------------------------- */
 
 static void what_a_forgotten_handler_had_to_do_is_kept(void **state)
 {
@@ -445,7 +445,8 @@ static void what_a_forgotten_handler_had_to_do_is_kept(void **state)
 			       &f.err),
 		  f.err);
 	commit(&f);
-	assert_ok(wbi_consumer_forget(f.store, H, &kim, &forgotten, &f.err),
+	assert_ok(wbi_consumer_forget(f.store, 'i', H, &kim, &forgotten,
+				      &f.err),
 		  f.err);
 	assert_int_equal(forgotten.letters, MANY - 1 + 1);
 	begin_txn(&f);
@@ -479,6 +480,37 @@ static void what_a_forgotten_handler_had_to_do_is_kept(void **state)
 	end(&f);
 }
 
+/* The same name in the other journal is another one. */
+static void a_projection_of_the_outbox_is_forgotten_alone(void **state)
+{
+	fixture f = begin(state);
+	const wbi_store_info *info = wbi_store_get_info(f.store);
+	wbi_consumer row = {.kind = WBI_CONSUMER_PROJECTION};
+	wbi_forgotten forgotten;
+
+	begin_txn(&f);
+	memcpy(row.origin, info->outbox_origin, sizeof(row.origin));
+	assert_ok(wbi_consumer_put(f.txn, f.tables->consumers, 'o', H, &row,
+				   &f.err),
+		  f.err);
+	follow(&f, "a", 1);
+	commit(&f);
+	assert_ok(wbi_consumer_forget(f.store, 'o', H, &kim, &forgotten,
+				      &f.err),
+		  f.err);
+	assert_int_equal(forgotten.letters, 0);
+	begin_txn(&f);
+	assert_int_equal(wbi_consumer_get(f.txn, f.tables->consumers, 'o', H,
+					  &row, &f.err),
+			 WB_ENOTFOUND);
+	assert_ok(wbi_consumer_get(f.txn, f.tables->consumers, 'i', H, &row,
+				   &f.err),
+		  f.err);
+	assert_int_equal(row.waiting, 1);
+	assert_true(wb_str_eq(audit_row(&f, 1).what, S("outbox forget")));
+	end(&f);
+}
+
 static void nobody_is_forgotten_while_a_worker_is_active(void **state)
 {
 	test_place *place = *state;
@@ -487,19 +519,20 @@ static void nobody_is_forgotten_while_a_worker_is_active(void **state)
 	int64_t pid;
 	int fd;
 
-	assert_code(wbi_consumer_forget(f.store, S("nobody"), &kim, &forgotten,
-					&f.err),
+	assert_code(wbi_consumer_forget(f.store, 'i', S("nobody"), &kim,
+					&forgotten, &f.err),
 		    WB_ENOTFOUND, f.err);
 	assert_ok(wbi_owner_take(test_path(place->store, "worker"), &fd, &pid,
 				 &f.err),
 		  f.err);
-	assert_int_equal(wbi_consumer_forget(f.store, H, &kim, &forgotten,
+	assert_int_equal(wbi_consumer_forget(f.store, 'i', H, &kim, &forgotten,
 					     &f.err),
 			 WB_EBUSY);
 	assert_non_null(strstr(f.err.text, "stop it first"));
 	wb_error_clear(&f.err);
 	close(fd);
-	assert_ok(wbi_consumer_forget(f.store, H, &kim, &forgotten, &f.err),
+	assert_ok(wbi_consumer_forget(f.store, 'i', H, &kim, &forgotten,
+				      &f.err),
 		  f.err);
 	end(&f);
 }
@@ -518,6 +551,7 @@ int main(void)
 		TEST(what_ingest_refused_is_taken_in_once_it_can_be),
 		TEST(timers_are_listed_moved_and_cancelled),
 		TEST(what_a_forgotten_handler_had_to_do_is_kept),
+		TEST(a_projection_of_the_outbox_is_forgotten_alone),
 		TEST(nobody_is_forgotten_while_a_worker_is_active),
 	};
 

@@ -9,7 +9,7 @@
 #include "inbox/timer.h"
 #include "tests/support/seeded_random.h"
 
-/* ---- groups ----------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------- */
 
 static void followers_go_one_by_one_in_order(void **state)
 {
@@ -107,7 +107,7 @@ static void another_consumers_rows_are_in_nobodys_way(void **state)
 	end(&f);
 }
 
-/* ---- dead letters ----------------------------------------------------------- */
+/* ---- dead letters ------------------------------------------------------- */
 
 static void a_dead_letter_holds_up_its_key_until_it_is_buried(void **state)
 {
@@ -312,7 +312,7 @@ static void delays_double_up_to_the_most(void **state)
 	}
 }
 
-/* ---- timers ----------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------- */
 
 static wbi_work_id timer_id(uint64_t position)
 {
@@ -474,7 +474,7 @@ static void a_call_sets_and_cancels_timers(void **state)
 	end(&f);
 }
 
-/* ---- many ---------------------------------------------------------------------- */
+/* ---- many --------------------------------------------------------------- */
 
 /* Of this thread alone: the machine may be busy with something else. */
 static int64_t cpu_us(void)
