@@ -33,6 +33,7 @@ typedef enum piece_kind {
 	PIECE_SOURCE,
 	PIECE_SUBJECT,
 	PIECE_KEY,
+	PIECE_REPLY_TO,
 	PIECE_AGGREGATE_TYPE,
 	PIECE_AGGREGATE_ID
 } piece_kind;
@@ -122,6 +123,8 @@ static wb_str piece_text(const piece *part, const wb_event *event)
 		return subject;
 	case PIECE_KEY:
 		return event->key;
+	case PIECE_REPLY_TO:
+		return event->reply_to;
 	case PIECE_AGGREGATE_TYPE:
 		return wb_str_n(subject.ptr, head);
 	case PIECE_AGGREGATE_ID:
@@ -217,6 +220,7 @@ static bool field_of(wb_str name, piece_kind *ret)
 		{"source", PIECE_SOURCE},
 		{"subject", PIECE_SUBJECT},
 		{"key", PIECE_KEY},
+		{"reply_to", PIECE_REPLY_TO},
 		{"aggregatetype", PIECE_AGGREGATE_TYPE},
 		{"aggregateid", PIECE_AGGREGATE_ID},
 	};
@@ -272,7 +276,7 @@ static wb_code compile_template(compiled *c, size_t number, wb_error *err)
 			return WBI_FAIL(err, WB_EINVAL,
 					"route %zu: routing_key \"%.100s\": at "
 					"byte %zu must be one of {type} "
-					"{source} {subject} {key} "
+					"{source} {subject} {key} {reply_to} "
 					"{aggregatetype} {aggregateid}",
 					number, c->route.routing_key, at);
 		c->piece_count++;

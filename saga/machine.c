@@ -615,7 +615,8 @@ static wbi_verdict machine_move(mover *v, const wbi_input *in,
 {
 	wbi_machine *m = v->m;
 
-	if (in->kind != WBI_INPUT_START && m->status == 0)
+	if (in->kind != WBI_INPUT_START &&
+	    in->kind != WBI_INPUT_NO_DEFINITION && m->status == 0)
 		return WBI_VERDICT_STALE;
 	switch (in->kind) {
 	case WBI_INPUT_START:
@@ -636,6 +637,10 @@ static wbi_verdict machine_move(mover *v, const wbi_input *in,
 	case WBI_INPUT_VERB:
 		return machine_verb(v, in, ret_why);
 	case WBI_INPUT_NO_DEFINITION:
+		if (m->status == 0 && m->count > 0) {
+			m->epoch = 1;
+			machine_set_status(m, WB_SAGA_RUNNING);
+		}
 		if (m->status != WB_SAGA_RUNNING &&
 		    m->status != WB_SAGA_COMPENSATING)
 			return WBI_VERDICT_STALE;

@@ -8,12 +8,12 @@
  * deadline (attributes wbsaga, wbstep, wbop = "do" | "undo" | "probe", wbepoch,
  * wbdeadline as RFC 3339) and where the answer goes (reply_to). A reply is an
  * event of type COMMAND + ".reply" with the same saga, step, op and epoch, and
- * wboutcome = "done" | "rejected" | "pending". So both sides can be written in
- * any language; whoever answers without a barrier of its own must at least
+ * wboutcome = "done" | "rejected" | "pending" | "late", wbreason with the reason of
+ * a refusal. So both sides can be written in any language; whoever answers without a barrier of its own must at least
  * bear a repeat.
  *
  *   - past its deadline, or of an older epoch than its barrier has seen: not
- *     carried out; answered "rejected" with reason "late";
+ *     carried out; answered "late", which changes nothing;
  *   - an undo before its "do": a tombstone, answered "done"; the late "do" is
  *     refused; an undo of what was rejected is nothing, answered "done";
  *   - a probe is answered from the barrier by waybill: "done", "rejected" or

@@ -34,8 +34,8 @@ typedef struct wb_route {
 	 * for any number (RabbitMQ, "Topics"). NULL: "#". */
 	const char *type;
 	const char *exchange;    /* NULL: "events"; "": the default one */
-	/* Template: text and {type} {source} {subject} {key} {aggregatetype}
-	 * {aggregateid}, 16 parts at most; NULL: "{type}". subject is split at
+	/* Template: text and {type} {source} {subject} {key} {reply_to}
+	 * {aggregatetype} {aggregateid}, 16 parts at most; NULL: "{type}". subject is split at
 	 * its first '/'; what the event does not have is empty. */
 	const char *routing_key;
 	wb_unroutable unroutable;

@@ -139,7 +139,8 @@ static bool is_header_name(wb_str name)
 static bool is_saga_header(wb_str name)
 {
 	static const char *const names[] = {"wbsaga",  "wbstep",     "wbop",
-					    "wbepoch", "wbdeadline", "wboutcome"};
+					    "wbepoch", "wbdeadline", "wboutcome",
+					    "wbreason"};
 
 	for (size_t i = 0; i < WBI_COUNT(names); i++)
 		if (wb_str_eq(name, wb_str_from(names[i])))

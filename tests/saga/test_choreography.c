@@ -9,18 +9,14 @@
 #include <stdlib.h>
 
 #include <waybill/choreography.h>
-#include <waybill/memory.h>
 #include <waybill/saga.h>
 #include <waybill/worker.h>
 
 #include "lib/journal/saga_rows.h"
-#include "tests/support/fake_clock.h"
+#include "tests/saga/services.h"
 #include "tests/support/place.h"
-#include "tests/support/seeded_random.h"
 
-enum { BOOKING, BILLING, PARKING, SERVICES, REST_TURNS = 200000 };
-
-static const char *const names[SERVICES] = {"booking", "billing", "parking"};
+enum { BOOKING, BILLING, PARKING, SERVICES };
 
 static const wb_reaction rows[] = {
 	{"booking", "create", NULL, "booking.created",
@@ -42,49 +38,10 @@ static const wb_flow flow = {sizeof(flow), "parking", rows,
 /* ---- what the services do: a row per saga, or per slot --------------------
  */
 
-typedef struct tables {
-	MDB_dbi state;
-} tables;
-
-static wb_code tables_open(const wb_handler *self, wb_store *store,
-			   MDB_txn *txn, void **ret, wb_error *err)
-{
-	tables *t = calloc(1, sizeof(*t));
-	int rc = mdb_dbi_open(txn, "state", MDB_CREATE, &t->state);
-
-	(void)self;
-	(void)store;
-	*ret = t;
-	return wb_store_error(rc, err, "state");
-}
-
-static wb_code put(MDB_txn *txn, MDB_dbi dbi, wb_str key, const char *text,
-		   wb_error *err)
-{
-	MDB_val k = {key.len, (void *)(uintptr_t)key.ptr};
-	MDB_val v = {strlen(text), (void *)(uintptr_t)text};
-
-	return wb_store_error(mdb_put(txn, dbi, &k, &v, 0), err, "state");
-}
-
-static bool is(MDB_txn *txn, MDB_dbi dbi, wb_str key, const char *text)
-{
-	MDB_val k = {key.len, (void *)(uintptr_t)key.ptr}, v;
-
-	if (mdb_get(txn, dbi, &k, &v))
-		return text[0] == '\0';
-	return wb_str_eq(wb_str_n(v.mv_data, v.mv_size), wb_str_from(text));
-}
-
-static MDB_dbi state_of(wb_call *call)
-{
-	return ((tables *)wb_call_state(call))->state;
-}
-
 static wb_code set(wb_call *call, const char *text, wb_error *err)
 {
-	return put(wb_call_txn(call), state_of(call), wb_flow_saga(call), text,
-		   err);
+	return state_put(wb_call_txn(call), state_of(call), wb_flow_saga(call),
+			 text, err);
 }
 
 static wb_code on_bill(wb_call *call, const wb_event *event, wb_error *err)
@@ -123,11 +80,11 @@ static wb_code on_reserve(wb_call *call, const wb_event *event, wb_error *err)
 	/* Written before it refuses, to see that it is taken back. */
 	if (set(call, "tried", err) != WB_OK)
 		return err->code;
-	if (!is(wb_call_txn(call), state_of(call), slot, ""))
+	if (!state_is(wb_call_txn(call), state_of(call), slot, ""))
 		return wb_reject(err, "slot %.*s is taken", (int)slot.len,
 				 slot.ptr);
-	if (put(wb_call_txn(call), state_of(call), slot, "reserved", err) !=
-	    WB_OK)
+	if (state_put(wb_call_txn(call), state_of(call), slot, "reserved",
+		      err) != WB_OK)
 		return err->code;
 	return wb_flow_emit(call, &reserved, err);
 }
@@ -154,197 +111,83 @@ static const wb_flow_binding parking_bindings[] = {
 
 static const wb_flow_part parts[SERVICES] = {
 	{sizeof(wb_flow_part), &flow, "booking", booking_bindings, 3,
-	 tables_open, free, NULL},
+	 state_open, free, NULL},
 	{sizeof(wb_flow_part), &flow, "billing", billing_bindings, 2,
-	 tables_open, free, NULL},
+	 state_open, free, NULL},
 	{sizeof(wb_flow_part), &flow, "parking", parking_bindings, 1,
-	 tables_open, free, NULL}};
+	 state_open, free, NULL}};
 
-/* ---- the rig ----------------------------------------------------------------
- */
+/* ---- the rig ------------------------------------------------------- */
 
-typedef struct service {
-	char dir[PATH_MAX];
-	wb_store *store;
-	wb_choreography *choreography;
-	wb_broker *consumer, *publisher;
-	wb_worker *worker;
-	MDB_dbi state;
-} service;
-
-typedef struct rig {
-	fake_clock clock;
-	seeded_random random;
-	wb_memory *memory;
-	wb_relay_options relay;
-	service services[SERVICES];
-} rig;
-
-static void service_start(rig *r, int i)
-{
-	service *s = &r->services[i];
-	wb_worker_options o = WB_WORKER_OPTIONS_INIT;
-	wb_store_options so = test_store_options();
-	wb_error err = WB_ERROR_INIT;
-	const wb_handler *handler;
-
-	so.clock = &r->clock.clock;
-	so.service = names[i];
-	assert_ok(wb_store_open(s->dir, &so, &s->store, &err), err);
-	assert_ok(wb_choreography_open(s->store, &parts[i], &s->choreography,
-				       &err),
-		  err);
-	handler = wb_choreography_handler(s->choreography);
-	assert_ok(wb_memory_connect(r->memory, &s->consumer, &err), err);
-	assert_ok(wb_memory_connect(r->memory, &s->publisher, &err), err);
-	o.clock = &r->clock.clock;
-	o.random = &r->random.random;
-	o.relay = &r->relay;
-	assert_ok(wb_worker_open(s->store, s->consumer, s->publisher, &handler,
-				 1, &o, &s->worker, &err),
-		  err);
-}
-
-/* As by kill -9: nothing is said to anybody. */
-static void service_kill(service *s)
-{
-	wb_worker_close(s->worker);
-	wb_broker_free(s->consumer);
-	wb_broker_free(s->publisher);
-	wb_choreography_close(s->choreography);
-	wb_store_close(s->store);
-}
-
-static void rig_init(rig *r, const char *dir, uint64_t seed)
+static void part_open(service *s)
 {
 	wb_error err = WB_ERROR_INIT;
-
-	memset(r, 0, sizeof(*r));
-	fake_clock_init(&r->clock);
-	seeded_random_init(&r->random, seed);
-	assert_ok(wb_memory_new(&r->clock.clock, &r->random.random, &r->memory,
-				&err),
-		  err);
-	r->relay = (wb_relay_options)WB_RELAY_OPTIONS_INIT;
-	r->relay.clock = &r->clock.clock;
-	r->relay.random = &r->random.random;
-	for (int i = 0; i < SERVICES; i++) {
-		wb_store_options so = test_store_options();
-
-		so.service = names[i];
-		so.clock = &r->clock.clock;
-		snprintf(r->services[i].dir, PATH_MAX, "%s/%s", dir, names[i]);
-		assert_ok(wb_store_create(r->services[i].dir, &so, &err), err);
-		service_start(r, i);
-	}
-}
-
-static void rig_fini(rig *r)
-{
-	for (int i = 0; i < SERVICES; i++)
-		service_kill(&r->services[i]);
-	wb_memory_free(r->memory);
-}
-
-static void rig_step(rig *r)
-{
-	wb_error err = WB_ERROR_INIT;
+	wb_choreography *c = NULL;
 
 	for (int i = 0; i < SERVICES; i++)
-		assert_ok(wb_worker_step(r->services[i].worker, true, &err),
-			  err);
-	fake_clock_advance_us(&r->clock, 500);
+		if (!strcmp(parts[i].service, s->kind->name))
+			assert_ok(wb_choreography_open(s->store, &parts[i], &c,
+						       &err),
+				  err);
+	s->part = c;
+	s->handlers[0] = wb_choreography_handler(c);
+	s->handler_count = 1;
 }
 
-static bool rig_is_idle(const rig *r)
+static void part_close(service *s)
 {
-	for (int i = 0; i < SERVICES; i++) {
-		wb_worker_stat stat = wb_worker_get_stat(r->services[i].worker);
-
-		if (!stat.idle || stat.state != WB_WORKER_RUNNING)
-			return false;
-	}
-	return true;
+	wb_choreography_close(s->part);
 }
 
-static void rig_rest(rig *r)
+static const service_kind kinds[SERVICES] = {
+	{"booking", part_open, part_close},
+	{"billing", part_open, part_close},
+	{"parking", part_open, part_close}};
+
+static void book(services *r, const char *saga)
 {
-	unsigned quiet = 0;
-
-	for (unsigned i = 0; i < REST_TURNS; i++) {
-		rig_step(r);
-		quiet = rig_is_idle(r) ? quiet + 1 : 0;
-		if (quiet > 50)
-			return;
-	}
-	fail_msg("the services do not come to rest");
-}
-
-static MDB_txn *begin(service *s, MDB_dbi *ret_state)
-{
-	wb_error err = WB_ERROR_INIT;
-	MDB_txn *txn;
-
-	assert_ok(wb_store_begin(s->store, &txn, &err), err);
-	assert_int_equal(mdb_dbi_open(txn, "state", MDB_CREATE, ret_state), 0);
-	return txn;
-}
-
-static void book(rig *r, const char *saga)
-{
-	service *s = &r->services[BOOKING];
+	service *s = &r->all[BOOKING];
 	wb_event created = {.type = S("booking.created")};
 	wb_error err = WB_ERROR_INIT;
 	MDB_dbi state;
-	MDB_txn *txn = begin(s, &state);
+	MDB_txn *txn = service_begin(s, &state);
 
-	assert_ok(put(txn, state, wb_str_from(saga), "pending", &err), err);
-	assert_ok(wb_flow_begin(s->choreography, txn, "create",
-				wb_str_from(saga), &created, WB_STR_NULL, &err),
+	assert_ok(state_put(txn, state, wb_str_from(saga), "pending", &err),
+		  err);
+	assert_ok(wb_flow_begin(s->part, txn, "create", wb_str_from(saga),
+				&created, WB_STR_NULL, &err),
 		  err);
 	assert_ok(wb_store_commit(s->store, txn, &err), err);
 }
 
-static wb_code pay(rig *r, const char *saga)
+static wb_code pay(services *r, const char *saga)
 {
-	service *s = &r->services[BILLING];
+	service *s = &r->all[BILLING];
 	wb_event paid = {.type = S("bill.paid")};
 	wb_error err = WB_ERROR_INIT;
 	MDB_dbi state;
-	MDB_txn *txn = begin(s, &state);
-	wb_code code =
-		wb_flow_complete(s->choreography, txn, "bill",
-				 wb_str_from(saga), &paid, S("100.00"), &err);
+	MDB_txn *txn = service_begin(s, &state);
+	wb_code code = wb_flow_complete(s->part, txn, "bill", wb_str_from(saga),
+					&paid, S("100.00"), &err);
 
 	if (code == WB_OK)
-		assert_ok(put(txn, state, wb_str_from(saga), "paid", &err),
-			  err);
+		assert_ok(
+			state_put(txn, state, wb_str_from(saga), "paid", &err),
+			err);
 	assert_ok(wb_store_commit(s->store, txn, &err), err);
 	return code;
 }
 
-static void assert_state(rig *r, int service_at, const char *key,
-			 const char *text)
-{
-	service *s = &r->services[service_at];
-	MDB_dbi state;
-	MDB_txn *txn = begin(s, &state);
-
-	if (!is(txn, state, wb_str_from(key), text))
-		fail_msg("%s: %s is not \"%s\"", names[service_at], key, text);
-	wb_store_abort(txn);
-}
-
 /* Of the service's own row of the saga. */
-static void assert_status(rig *r, int service_at, const char *saga,
+static void assert_status(services *r, int service_at, const char *saga,
 			  uint8_t status)
 {
-	service *s = &r->services[service_at];
+	service *s = &r->all[service_at];
 	wbi_saga_id id = {WBI_SAGA_FLOW, wb_str_from(saga), S("parking")};
 	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
 	MDB_dbi state;
-	MDB_txn *txn = begin(s, &state);
+	MDB_txn *txn = service_begin(s, &state);
 
 	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
 			       &err),
@@ -353,95 +196,94 @@ static void assert_status(rig *r, int service_at, const char *saga,
 	wb_store_abort(txn);
 }
 
-static rig *rig_of(void **state, uint64_t seed)
+static services *rig_of(void **state, uint64_t seed)
 {
-	static rig r;
+	static services r;
 	test_place *place = *state;
 
-	rig_init(&r, place->dir, seed);
+	services_init(&r, place->dir, seed, kinds, SERVICES, NULL);
 	return &r;
 }
 
-/* ---- tests ----------------------------------------------------------------
- */
+/* ---- tests --------------------------------------------------------- */
 
 static void a_booking_is_billed_reserved_and_done(void **state)
 {
-	rig *r = rig_of(state, 1);
+	services *r = rig_of(state, 1);
 
-	rig_rest(r);
+	services_rest(r);
 	book(r, "a:1");
-	rig_rest(r);
-	assert_state(r, BILLING, "a:1", "pending");
+	services_rest(r);
+	assert_state(&r->all[BILLING], "a:1", "pending");
 	assert_status(r, BOOKING, "a:1", WB_SAGA_RUNNING);
 	assert_int_equal(pay(r, "a:1"), WB_OK);
 	assert_int_equal(pay(r, "a:1"), WB_ESTATE);
-	rig_rest(r);
-	assert_state(r, BOOKING, "a:1", "done");
-	assert_state(r, PARKING, "a", "reserved");
+	services_rest(r);
+	assert_state(&r->all[BOOKING], "a:1", "done");
+	assert_state(&r->all[PARKING], "a", "reserved");
 	assert_status(r, BOOKING, "a:1", WB_SAGA_COMPLETED);
 	assert_status(r, BILLING, "a:1", WB_SAGA_COMPLETED);
 	assert_status(r, PARKING, "a:1", WB_SAGA_COMPLETED);
-	rig_fini(r);
+	services_fini(r);
 }
 
 static void of_two_bookings_of_a_slot_one_wins_and_one_is_refunded(void **state)
 {
-	rig *r = rig_of(state, 2);
+	services *r = rig_of(state, 2);
 
-	rig_rest(r);
+	services_rest(r);
 	book(r, "a:1");
 	book(r, "a:2");
-	rig_rest(r);
+	services_rest(r);
 	assert_int_equal(pay(r, "a:1"), WB_OK);
 	assert_int_equal(pay(r, "a:2"), WB_OK);
-	rig_rest(r);
-	assert_state(r, BOOKING, "a:1", "done");
-	assert_state(r, BILLING, "a:1", "paid");
-	assert_state(r, BOOKING, "a:2", "failed");
-	assert_state(r, BILLING, "a:2", "refunded");
+	services_rest(r);
+	assert_state(&r->all[BOOKING], "a:1", "done");
+	assert_state(&r->all[BILLING], "a:1", "paid");
+	assert_state(&r->all[BOOKING], "a:2", "failed");
+	assert_state(&r->all[BILLING], "a:2", "refunded");
 	/* What the refusing call wrote was taken back. */
-	assert_state(r, PARKING, "a:2", "");
+	assert_state(&r->all[PARKING], "a:2", "");
 	assert_status(r, BILLING, "a:2", WB_SAGA_COMPENSATED);
 	assert_status(r, PARKING, "a:2", WB_SAGA_COMPLETED);
-	rig_fini(r);
+	services_fini(r);
 }
 
 static void a_bill_that_nobody_pays_lapses(void **state)
 {
-	rig *r = rig_of(state, 3);
+	services *r = rig_of(state, 3);
 
-	rig_rest(r);
+	services_rest(r);
 	book(r, "a:1");
-	rig_rest(r);
+	services_rest(r);
 	fake_clock_advance_us(&r->clock, INT64_C(86401) * 1000000);
-	rig_rest(r);
-	assert_state(r, BILLING, "a:1", "expired");
-	assert_state(r, BOOKING, "a:1", "failed");
+	services_rest(r);
+	assert_state(&r->all[BILLING], "a:1", "expired");
+	assert_state(&r->all[BOOKING], "a:1", "failed");
 	assert_int_equal(pay(r, "a:1"), WB_ESTATE);
 	assert_status(r, BOOKING, "a:1", WB_SAGA_COMPENSATED);
-	rig_fini(r);
+	services_fini(r);
 }
 
 static void a_silent_choreography_is_seen(void **state)
 {
-	rig *r = rig_of(state, 4);
+	services *r = rig_of(state, 4);
 	wbi_saga_id id = {WBI_SAGA_FLOW, S("a:1"), S("parking")};
-	service *s = &r->services[BOOKING];
+	service *s = &r->all[BOOKING];
 	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
 	MDB_dbi dbi;
 	MDB_txn *txn;
 
-	rig_rest(r);
-	service_kill(&r->services[BILLING]);
+	services_rest(r);
+	service_kill(&r->all[BILLING]);
 	book(r, "a:1");
 	fake_clock_advance_us(&r->clock, INT64_C(90001) * 1000000);
 	for (int i = 0; i < 2000; i++) {
 		assert_ok(wb_worker_step(s->worker, true, &err), err);
 		fake_clock_advance_us(&r->clock, 500);
 	}
-	txn = begin(s, &dbi);
+	txn = service_begin(s, &dbi);
 	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
 			       &err),
 		  err);
@@ -450,12 +292,12 @@ static void a_silent_choreography_is_seen(void **state)
 	wb_store_abort(txn);
 	/* Once it comes all the same, the flow goes on. */
 	service_start(r, BILLING);
-	rig_rest(r);
+	services_rest(r);
 	assert_int_equal(pay(r, "a:1"), WB_OK);
-	rig_rest(r);
-	assert_state(r, BOOKING, "a:1", "done");
+	services_rest(r);
+	assert_state(&r->all[BOOKING], "a:1", "done");
 	assert_status(r, BOOKING, "a:1", WB_SAGA_COMPLETED);
-	rig_fini(r);
+	services_fini(r);
 }
 
 /* Everything twice, connections cut, services killed at any step. */
@@ -463,11 +305,11 @@ static void nothing_is_half_done_whatever_happens(void **state)
 {
 	enum { SAGAS = 60, SLOTS = 20 };
 	wb_memory_chaos chaos = WB_MEMORY_CHAOS_INIT;
-	rig *r = rig_of(state, 5);
+	services *r = rig_of(state, 5);
 	wb_error err = WB_ERROR_INIT;
 	unsigned done = 0, failed = 0;
 
-	rig_rest(r);
+	services_rest(r);
 	chaos.duplicate = 300;
 	chaos.cut = 10;
 	chaos.nack = 20;
@@ -478,34 +320,34 @@ static void nothing_is_half_done_whatever_happens(void **state)
 		snprintf(saga, sizeof(saga), "s%d:%d", i % SLOTS, i);
 		book(r, saga);
 		for (int n = 0; n < 15; n++)
-			rig_step(r);
+			services_step(r);
 		if (i % 7 == 0) {
-			service_kill(&r->services[i % SERVICES]);
+			service_kill(&r->all[i % SERVICES]);
 			service_start(r, i % SERVICES);
 		}
 	}
 	assert_ok(wb_memory_set_chaos(r->memory, NULL, &err), err);
-	rig_rest(r);
+	services_rest(r);
 	for (int i = 0; i < SAGAS; i++) {
 		char saga[32];
 
 		snprintf(saga, sizeof(saga), "s%d:%d", i % SLOTS, i);
 		assert_int_equal(pay(r, saga), WB_OK);
 	}
-	rig_rest(r);
+	services_rest(r);
 	for (int i = 0; i < SAGAS; i++) {
 		MDB_dbi dbi;
-		MDB_txn *txn = begin(&r->services[BOOKING], &dbi);
+		MDB_txn *txn = service_begin(&r->all[BOOKING], &dbi);
 		char saga[32];
 
 		snprintf(saga, sizeof(saga), "s%d:%d", i % SLOTS, i);
-		done += is(txn, dbi, wb_str_from(saga), "done");
-		failed += is(txn, dbi, wb_str_from(saga), "failed");
+		done += state_is(txn, dbi, wb_str_from(saga), "done");
+		failed += state_is(txn, dbi, wb_str_from(saga), "failed");
 		wb_store_abort(txn);
 	}
 	assert_int_equal(done, SLOTS);
 	assert_int_equal(failed, SAGAS - SLOTS);
-	rig_fini(r);
+	services_fini(r);
 }
 
 static void a_part_that_does_not_fit_is_refused(void **state)

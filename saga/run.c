@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One input to a saga and all that follows from it: the machine says what to
+ * do (machine.h), here it is done, in the transaction of the call. Commands are
+ * events of the outbox, waits are timers; a local step runs at once, in a
+ * nested transaction, and its outcome is the next input. At the end the row is
+ * written once.
+ *
+ * So a crash leaves the saga before the input or behind all of it. On the
+ * worker's thread; the copy of what the row says lives as long as the run.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "inbox/work.h"
+#include "lib/base/assert.h"
+#include "lib/base/bytes.h"
+#include "lib/base/error.h"
+#include "lib/base/text.h"
+#include "saga/orchestrator.h"
+
+enum { RUN_ROUNDS_MAX = 4 * WBI_SAGA_STEPS_MAX };
+
+typedef struct run {
+	wb_call *call;
+	wb_orchestrator *o;
+	wbi_saga_id id;
+	wbi_saga_row old;             /* numbers only: its strings go stale */
+	const wbi_orchestrated *kind; /* NULL: no module brings it */
+	wbi_machine machine;
+	wbi_saga_call extra;
+	char name[WBI_SAGA_NAME_MAX + 1];
+	char definition[WBI_SAGA_HASH_LEN + 1];
+	char content_type[256];
+	char reason[WBI_SAGA_TEXT_MAX + 1];
+	char out[512];
+	size_t out_len;
+	int64_t deadline_us;
+	/* a local step that is to run */
+	bool local;
+	uint32_t local_step;
+	wbi_op local_op;
+} run;
+
+static const wb_step *run_step(const run *r, uint32_t i)
+{
+	return &r->kind->saga->steps[i];
+}
+
+static void run_text(char *ret, size_t size, wb_str text)
+{
+	size_t len = text.len < size - 1 ? text.len : size - 1;
+
+	if (len > 0)
+		memcpy(ret, text.ptr, len);
+	ret[len] = '\0';
+}
+
+/* ---- load and store
+ * ------------------------------------------------------------- */
+
+static wb_code run_load(run *r, wb_error *err)
+{
+	wb_code code = wbi_saga_get(wb_call_txn(r->call), r->o->tables, &r->id,
+				    &r->old, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_machine_decode(r->old.machine, &r->machine, err);
+	if (code != WB_OK)
+		return code;
+	run_text(r->name, sizeof(r->name), r->old.name);
+	run_text(r->definition, sizeof(r->definition), r->old.definition);
+	run_text(r->content_type, sizeof(r->content_type), r->old.content_type);
+	run_text(r->reason, sizeof(r->reason), r->old.reason);
+	r->deadline_us = r->old.deadline_us;
+	for (size_t i = 0; i < r->o->count && !r->kind; i++)
+		if (!strcmp(r->o->kinds[i].hash, r->definition))
+			r->kind = &r->o->kinds[i];
+	r->extra.orchestrator = r->o;
+	r->extra.id = r->id.id;
+	r->extra.data_len = r->old.data.len;
+	r->extra.data = malloc(r->old.data.len + 1);
+	if (!r->extra.data)
+		return WBI_FAIL(err, WB_ENOMEM, "saga: out of memory");
+	if (r->old.data.len > 0)
+		memcpy(r->extra.data, r->old.data.ptr, r->old.data.len);
+	return WB_OK;
+}
+
+static wbi_barrier_scope run_scope(const run *r)
+{
+	uint64_t keep_s = r->kind && r->kind->saga->keep_s
+				  ? r->kind->saga->keep_s
+				  : WBI_SAGA_KEEP_S;
+
+	return (wbi_barrier_scope){.txn = r->call->txn,
+				   .tables = r->o->tables,
+				   .now_us = r->call->now_us,
+				   .keep_us = (int64_t)(keep_s * 1000000)};
+}
+
+static void run_awaits(const run *r, wbi_saga_row *row, char text[300])
+{
+	const wbi_machine *m = &r->machine;
+	const wb_step *step;
+
+	if (!r->kind || m->count == 0)
+		return;
+	step = run_step(r, m->current);
+	row->step = wb_str_from(step->name);
+	if (m->status == WB_SAGA_PARKED) {
+		row->awaits = wb_str_from("operator");
+	} else if (m->status == WB_SAGA_RUNNING && step->command) {
+		snprintf(text, 300, "%s.reply",
+			 m->steps[m->current].at == WBI_AT_PROBING
+				 ? step->probe
+				 : step->command);
+		row->awaits = wb_str_from(text);
+	} else if (m->status == WB_SAGA_COMPENSATING && step->undo) {
+		snprintf(text, 300, "%s.reply", step->undo);
+		row->awaits = wb_str_from(text);
+	}
+}
+
+static wb_code run_store(run *r, wb_error *err)
+{
+	uint8_t bytes[WBI_MACHINE_BYTES_MAX];
+	wbi_barrier_scope scope = run_scope(r);
+	wbi_saga_row row = r->old;
+	char awaits[300];
+	wb_code code;
+
+	row.status = r->machine.status;
+	row.changed_us = row.since_us = r->call->now_us;
+	row.deadline_us = r->deadline_us;
+	row.name = wb_str_from(r->name);
+	row.step = row.awaits = WB_STR_NULL;
+	row.reason = wb_str_from(r->reason);
+	row.definition = wb_str_from(r->definition);
+	row.machine = wb_str_n(bytes, wbi_machine_encode(&r->machine, bytes));
+	row.content_type = wb_str_from(r->content_type);
+	row.data = wb_str_n(r->extra.data, r->extra.data_len);
+	run_awaits(r, &row, awaits);
+	code = wbi_saga_put(r->call->txn, r->o->tables, &r->id, &r->old, &row,
+			    err);
+	if (code == WB_OK && wbi_saga_status_is_final(row.status))
+		code = wbi_barrier_saga_ended(&scope, &r->id, err);
+	return code;
+}
+
+static wb_code run_log(run *r, const wbi_saga_input *in,
+		       const wbi_machine *before, wb_error *err)
+{
+	uint32_t at = before->count ? before->current : 0;
+	wbi_saga_entry entry = {.time_us = r->call->now_us,
+				.before = before->status,
+				.after = r->machine.status,
+				.in = in->in,
+				.in_id = in->in_id,
+				.out = wb_str_n(r->out, r->out_len),
+				.who = in->who,
+				.why = in->why};
+	char what[96];
+
+	r->out_len = 0;
+	if (r->old.entries >= WBI_SAGA_LOG_MAX)
+		return WB_OK;
+	snprintf(what, sizeof(what), "%s -> %s",
+		 wbi_at_name(before->steps[at].at),
+		 wbi_at_name(r->machine.steps[at].at));
+	if (r->kind && r->machine.count)
+		entry.step = wb_str_from(run_step(r, at)->name);
+	entry.what = wb_str_from(what);
+	return wbi_saga_log_add(r->call->txn, r->o->tables, &r->id,
+				++r->old.entries, &entry, err);
+}
+
+/* ---- actions
+ * ----------------------------------------------------------------------- */
+
+static void run_say(run *r, const char *type)
+{
+	int len = snprintf(r->out + r->out_len, sizeof(r->out) - r->out_len,
+			   "%s%s", r->out_len ? ", " : "", type);
+
+	if (len > 0 && r->out_len + (size_t)len < sizeof(r->out))
+		r->out_len += (size_t)len;
+}
+
+static wb_code run_send(run *r, const wbi_action *action, wb_error *err)
+{
+	static const char *const ops[] = {"", "do", "undo", "probe"};
+	const wb_step *step = run_step(r, action->step);
+	const char *type = action->op == WBI_OP_DO     ? step->command
+			   : action->op == WBI_OP_UNDO ? step->undo
+						       : step->probe;
+	uint32_t wait_ms = step->deadline_ms ? step->deadline_ms : 30000;
+	char epoch[16], deadline[WBI_TIME_TEXT_MAX];
+	size_t len = wbi_time_format(r->call->now_us + (int64_t)wait_ms * 1000,
+				     deadline);
+	wb_header headers[5] = {
+		{wb_str_from("wbsaga"), r->id.id},
+		{wb_str_from("wbstep"), wb_str_from(step->name)},
+		{wb_str_from("wbop"), wb_str_from(ops[action->op])},
+		{wb_str_from("wbepoch"), WB_STR_NULL},
+		{wb_str_from("wbdeadline"), wb_str_n(deadline, len)}};
+	wb_event command = {.type = wb_str_from(type),
+			    .key = r->id.id,
+			    .correlation_id = r->id.id,
+			    .content_type = wb_str_from(r->content_type),
+			    .reply_to = wb_str_from(r->o->reply_to),
+			    .headers = headers,
+			    .header_count = 5,
+			    .data = wb_str_n(r->extra.data, r->extra.data_len)};
+
+	snprintf(epoch, sizeof(epoch), "%" PRIu32, r->machine.epoch);
+	headers[3].value = wb_str_from(epoch);
+	run_say(r, type);
+	return wb_emit(r->call, &command, err);
+}
+
+static wb_code run_timer(run *r, char which, int64_t delay_us, uint32_t serial,
+			 wb_error *err)
+{
+	char name[256];
+	uint8_t data[4];
+	int64_t due_us = r->call->now_us + delay_us;
+
+	wbi_put_le32(data, serial);
+	if (which == 's')
+		r->deadline_us = due_us;
+	return wb_timer_set(
+		r->call,
+		wb_str_from(wbi_saga_timer_name(which, r->id.id, name)), due_us,
+		wb_str_n(data, sizeof(data)), err);
+}
+
+static wb_code run_no_timer(run *r, char which, wb_error *err)
+{
+	char name[256];
+	wb_code code = wb_timer_cancel(
+		r->call,
+		wb_str_from(wbi_saga_timer_name(which, r->id.id, name)), err);
+
+	if (which == 's')
+		r->deadline_us = 0;
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+static wb_code run_action(run *r, const wbi_action *action, wb_error *err)
+{
+	const wb_step *step;
+	uint64_t ms;
+	wb_code code;
+
+	switch (action->kind) {
+	case WBI_ACTION_TELL:
+		step = run_step(r, action->step);
+		r->local = wbi_step_is_local(step, action->op);
+		r->local_step = action->step;
+		r->local_op = action->op;
+		return r->local ? WB_OK : run_send(r, action, err);
+	case WBI_ACTION_DEADLINE:
+		step = run_step(r, action->step);
+		if (r->local)
+			return WB_OK; /* it is done before this commit */
+		return run_timer(r, 's',
+				 (int64_t)(step->deadline_ms ? step->deadline_ms
+							     : 30000) *
+					 1000,
+				 r->machine.serial, err);
+	case WBI_ACTION_BACKOFF:
+		step = run_step(r, action->step);
+		return run_timer(
+			r, 's',
+			wbi_work_backoff_us(
+				r->o->random,
+				step->backoff_min_ms ? step->backoff_min_ms
+						     : 1000,
+				step->backoff_max_ms ? step->backoff_max_ms
+						     : 60000,
+				action->attempts),
+			r->machine.serial, err);
+	case WBI_ACTION_NO_TIMER:
+		return run_no_timer(r, 's', err);
+	case WBI_ACTION_SAGA_DEADLINE:
+		ms = r->kind->saga->deadline_ms ? r->kind->saga->deadline_ms
+						: WBI_SAGA_DEADLINE_MS;
+		return run_timer(r, 'd', (int64_t)ms * 1000, 0, err);
+	case WBI_ACTION_END:
+		code = run_no_timer(r, 's', err);
+		return code == WB_OK ? run_no_timer(r, 'd', err) : code;
+	}
+	return WB_OK;
+}
+
+/* ---- functions of the definition
+ * ------------------------------------------------- */
+
+typedef struct seen_as {
+	const wb_handler *handler;
+	void *state, *extra;
+} seen_as;
+
+/* For the time of a function of the definition, the call is its own. */
+static seen_as run_enter(run *r)
+{
+	wb_call *call = r->call;
+	seen_as before = {call->handler, call->state, call->extra};
+	void **states = call->state;
+
+	call->handler = &r->kind->facade;
+	call->state = states ? states[1 + (r->kind - r->o->kinds)] : NULL;
+	call->extra = &r->extra;
+	return before;
+}
+
+static void run_leave(run *r, seen_as before)
+{
+	r->call->handler = before.handler;
+	r->call->state = before.state;
+	r->call->extra = before.extra;
+}
+
+/* *ret: how it ended; an error: it is not the step's, but the store's. */
+static wb_code run_local(run *r, wbi_outcome *ret, wb_error *err)
+{
+	const wb_step *step = run_step(r, r->local_step);
+	wb_step_fn fn = r->local_op == WBI_OP_UNDO ? step->run_undo : step->run;
+	wb_call *call = r->call;
+	MDB_txn *parent = wb_call_txn(call), *child;
+	uint64_t emitted = call->emitted, set = call->timers_set,
+		 gone = call->timers_gone;
+	wb_error why = WB_ERROR_INIT;
+	wb_class class = WB_CLASS_NONE;
+	seen_as before;
+	wb_code code =
+		wbi_call_wrote(call, wbi_txn_nest(parent, &child, err), err);
+
+	if (code != WB_OK)
+		return code;
+	before = run_enter(r);
+	call->txn = child;
+	code = fn(call, &why);
+	call->txn = parent;
+	run_leave(r, before);
+	if (code == WB_OK && call->trouble == WB_OK) {
+		*ret = WBI_OUTCOME_DONE;
+		return wbi_call_wrote(call, wbi_txn_commit(child, err), err);
+	}
+	wbi_txn_abort(child);
+	call->emitted = emitted;
+	call->timers_set = set;
+	call->timers_gone = gone;
+	if (call->trouble != WB_OK)
+		return call->trouble;
+	class = why.class_ != WB_CLASS_NONE ? why.class_ : wb_code_class(code);
+	if (class == WB_CLASS_STOP || code == WB_ENOMEM ||
+	    code == WB_EMAPFULL || code == WB_ENOSPC || code == WB_EQUOTA) {
+		if (err && err->code == WB_OK)
+			*err = why;
+		return code;
+	}
+	run_text(r->reason, sizeof(r->reason), wb_str_from(why.text));
+	*ret = class == WB_CLASS_REJECT ? WBI_OUTCOME_REJECTED
+					: WBI_OUTCOME_RETRY;
+	return WB_OK;
+}
+
+static wb_code run_reply(run *r, const wbi_saga_input *in, uint32_t step,
+			 wb_error *err)
+{
+	seen_as before;
+	wb_code code;
+
+	if (!in->reply || !r->kind || !run_step(r, step)->reply)
+		return WB_OK;
+	before = run_enter(r);
+	code = run_step(r, step)->reply(r->call, in->reply, err);
+	run_leave(r, before);
+	return code;
+}
+
+/* ---- all of it
+ * ----------------------------------------------------------------------- */
+
+static void run_parked(run *r)
+{
+	static const char *const texts[] = {
+		"", "keeps failing", "its undo keeps failing",
+		"may have taken effect and cannot be asked",
+		"no module brings the definition that it began with"};
+	const wbi_machine *m = &r->machine;
+	char last[WBI_SAGA_TEXT_MAX + 1];
+
+	if (m->status != WB_SAGA_PARKED || m->parking >= WBI_COUNT(texts))
+		return;
+	memcpy(last, r->reason, sizeof(last));
+	snprintf(r->reason, sizeof(r->reason), "%s%s%s%s%.100s",
+		 r->kind ? run_step(r, m->current)->name : "",
+		 r->kind ? ": " : "", texts[m->parking], last[0] ? ": " : "",
+		 last);
+}
+
+/* One turn of the machine. *ret_moved: it changed. */
+static wb_code run_turn(run *r, const wbi_saga_input *in, bool *ret_moved,
+			wb_error *err)
+{
+	wbi_machine before = r->machine;
+	wbi_actions actions = {.count = 0};
+	const char *why = NULL;
+	wb_code code = WB_OK;
+
+	*ret_moved = wbi_machine_step_by(r->kind ? r->kind->saga : NULL,
+					 &r->machine, &in->input, &actions,
+					 &why) == WBI_VERDICT_MOVED;
+	if (!*ret_moved)
+		return WB_OK;
+	if (in->reason.len > 0)
+		run_text(r->reason, sizeof(r->reason), in->reason);
+	if (in->input.kind == WBI_INPUT_ANSWER &&
+	    in->input.outcome == WBI_OUTCOME_DONE)
+		code = run_reply(r, in, in->input.step, err);
+	r->local = false;
+	run_parked(r);
+	for (size_t i = 0; i < actions.count && code == WB_OK; i++)
+		code = run_action(r, &actions.items[i], err);
+	if (code == WB_OK)
+		code = run_log(r, in, &before, err);
+	return code;
+}
+
+static wb_code run_rounds(run *r, const wbi_saga_input *first, bool *ret_moved,
+			  wb_error *err)
+{
+	wbi_saga_input in = *first;
+	wb_code code = WB_OK;
+	bool moved = true;
+
+	for (int round = 0; code == WB_OK && moved; round++) {
+		WB_ASSERT(round < RUN_ROUNDS_MAX);
+		code = run_turn(r, &in, &moved, err);
+		*ret_moved |= moved;
+		if (code != WB_OK || !moved || !r->local)
+			break;
+		in = (wbi_saga_input){.id = first->id,
+				      .in = wb_str_from("local")};
+		in.input = (wbi_input){.kind = WBI_INPUT_ANSWER,
+				       .step = r->local_step,
+				       .op = r->local_op,
+				       .epoch = r->machine.epoch};
+		code = run_local(r, &in.input.outcome, err);
+	}
+	return code;
+}
+
+/* An answer names its step; which one is that? */
+static bool run_find_step(const run *r, const wbi_saga_input *in,
+			  wbi_saga_input *ret)
+{
+	*ret = *in;
+	if (in->input.kind != WBI_INPUT_ANSWER)
+		return true;
+	for (uint32_t i = 0; r->kind && i < r->kind->saga->count; i++) {
+		if (!wb_str_eq(wb_str_from(run_step(r, i)->name), in->step))
+			continue;
+		ret->input.step = i;
+		return true;
+	}
+	return false;
+}
+
+wb_code wbi_saga_run(wb_call *call, const wbi_saga_input *input, wb_error *err)
+{
+	run r = {.call = call,
+		 .o = call->handler->ctx,
+		 .id = {.kind = WBI_SAGA_ORCHESTRATED, .id = input->id}};
+	wbi_saga_input in;
+	bool moved = false, known;
+	wb_code code = run_load(&r, err);
+
+	if (code == WB_ENOTFOUND)
+		return WB_OK; /* forgotten, or never ours */
+	if (code == WB_OK) {
+		wbi_barrier_scope scope = run_scope(&r);
+
+		code = wbi_barrier_prune(&scope, WBI_SAGA_PRUNE, err);
+	}
+	known = run_find_step(&r, input, &in);
+	if (!r.kind)
+		in.input = (wbi_input){.kind = WBI_INPUT_NO_DEFINITION};
+	if (code == WB_OK && (known || !r.kind))
+		code = run_rounds(&r, &in, &moved, err);
+	if (code == WB_OK && moved)
+		code = run_store(&r, err);
+	free(r.extra.data);
+	return code;
+}

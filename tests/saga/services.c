@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "tests/saga/services.h"
+
+#include <stdlib.h>
+
+#include "tests/support/place.h"
+#include "tests/support/testing.h"
+
+enum { REST_TURNS = 200000, REST_QUIET = 50, TURN_US = 500 };
+
+void service_start(services *r, int i)
+{
+	service *s = &r->all[i];
+	wb_store_options so = test_store_options();
+	wb_error err = WB_ERROR_INIT;
+
+	so.clock = &r->clock.clock;
+	so.random = &r->random.random;
+	so.service = s->kind->name;
+	assert_ok(wb_store_open(s->dir, &so, &s->store, &err), err);
+	s->kind->open(s);
+	assert_ok(wb_memory_connect(r->memory, &s->consumer, &err), err);
+	assert_ok(wb_memory_connect(r->memory, &s->publisher, &err), err);
+	assert_ok(wb_worker_open(s->store, s->consumer, s->publisher,
+				 s->handlers, s->handler_count, &r->worker,
+				 &s->worker, &err),
+		  err);
+}
+
+void service_kill(service *s)
+{
+	wb_worker_close(s->worker);
+	wb_broker_free(s->consumer);
+	wb_broker_free(s->publisher);
+	s->kind->close(s);
+	wb_store_close(s->store);
+}
+
+void services_init(services *r, const char *dir, uint64_t seed,
+		   const service_kind *kinds, int count,
+		   const wb_routes *routes)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	memset(r, 0, sizeof(*r));
+	fake_clock_init(&r->clock);
+	seeded_random_init(&r->random, seed);
+	assert_ok(wb_memory_new(&r->clock.clock, &r->random.random, &r->memory,
+				&err),
+		  err);
+	r->relay = (wb_relay_options)WB_RELAY_OPTIONS_INIT;
+	r->relay.clock = &r->clock.clock;
+	r->relay.random = &r->random.random;
+	r->relay.routes = routes;
+	r->worker = (wb_worker_options)WB_WORKER_OPTIONS_INIT;
+	r->worker.clock = &r->clock.clock;
+	r->worker.random = &r->random.random;
+	r->worker.relay = &r->relay;
+	r->count = count;
+	for (int i = 0; i < count; i++) {
+		service *s = &r->all[i];
+		wb_store_options so = test_store_options();
+
+		s->kind = &kinds[i];
+		so.service = s->kind->name;
+		so.clock = &r->clock.clock;
+		snprintf(s->dir, sizeof(s->dir), "%s/%s", dir, s->kind->name);
+		assert_ok(wb_store_create(s->dir, &so, &err), err);
+		service_start(r, i);
+	}
+}
+
+void services_fini(services *r)
+{
+	for (int i = 0; i < r->count; i++)
+		service_kill(&r->all[i]);
+	wb_memory_free(r->memory);
+}
+
+void services_step(services *r)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	for (int i = 0; i < r->count; i++)
+		assert_ok(wb_worker_step(r->all[i].worker, true, &err), err);
+	fake_clock_advance_us(&r->clock, TURN_US);
+}
+
+static bool services_are_idle(const services *r)
+{
+	for (int i = 0; i < r->count; i++) {
+		wb_worker_stat stat = wb_worker_get_stat(r->all[i].worker);
+
+		if (!stat.idle || stat.state != WB_WORKER_RUNNING)
+			return false;
+	}
+	return true;
+}
+
+void services_rest(services *r)
+{
+	unsigned quiet = 0;
+
+	for (unsigned i = 0; i < REST_TURNS; i++) {
+		services_step(r);
+		quiet = services_are_idle(r) ? quiet + 1 : 0;
+		if (quiet > REST_QUIET)
+			return;
+	}
+	fail_msg("the services do not come to rest");
+}
+
+/* ---- state
+ * ------------------------------------------------------------------- */
+
+wb_code state_open(const wb_handler *self, wb_store *store, MDB_txn *txn,
+		   void **ret, wb_error *err)
+{
+	MDB_dbi *dbi = calloc(1, sizeof(*dbi));
+
+	(void)self;
+	(void)store;
+	*ret = dbi;
+	return wb_store_error(mdb_dbi_open(txn, "state", MDB_CREATE, dbi), err,
+			      "state");
+}
+
+MDB_dbi state_of(wb_call *call)
+{
+	return *(MDB_dbi *)wb_call_state(call);
+}
+
+wb_code state_put(MDB_txn *txn, MDB_dbi dbi, wb_str key, const char *text,
+		  wb_error *err)
+{
+	MDB_val k = {key.len, (void *)(uintptr_t)key.ptr};
+	MDB_val v = {strlen(text), (void *)(uintptr_t)text};
+
+	return wb_store_error(mdb_put(txn, dbi, &k, &v, 0), err, "state");
+}
+
+bool state_is(MDB_txn *txn, MDB_dbi dbi, wb_str key, const char *text)
+{
+	MDB_val k = {key.len, (void *)(uintptr_t)key.ptr}, v;
+
+	if (mdb_get(txn, dbi, &k, &v))
+		return text[0] == '\0';
+	return wb_str_eq(wb_str_n(v.mv_data, v.mv_size), wb_str_from(text));
+}
+
+MDB_txn *service_begin(service *s, MDB_dbi *ret_state)
+{
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn;
+
+	assert_ok(wb_store_begin(s->store, &txn, &err), err);
+	assert_int_equal(mdb_dbi_open(txn, "state", MDB_CREATE, ret_state), 0);
+	return txn;
+}
+
+void assert_state(service *s, const char *key, const char *text)
+{
+	MDB_dbi dbi;
+	MDB_txn *txn = service_begin(s, &dbi);
+
+	if (!state_is(txn, dbi, wb_str_from(key), text))
+		fail_msg("%s: %s is not \"%s\"", s->kind->name, key, text);
+	wb_store_abort(txn);
+}
