@@ -177,5 +177,20 @@ extern const cli_command cli_command_setup;
 extern const cli_command cli_command_fsck;
 extern const cli_command cli_command_backup;
 extern const cli_command cli_command_restore;
+extern const cli_command cli_command_projection_ls;
+extern const cli_command cli_command_projection_status;
+extern const cli_command cli_command_projection_get;
+extern const cli_command cli_command_projection_scan;
+extern const cli_command cli_command_projection_wait;
+extern const cli_command cli_command_projection_run;
+extern const cli_command cli_command_projection_rebuild;
+extern const cli_command cli_command_projection_promote;
+extern const cli_command cli_command_projection_rollback;
+extern const cli_command cli_command_projection_discard;
+extern const cli_command cli_command_projection_diff;
+extern const cli_command cli_command_projection_pause;
+extern const cli_command cli_command_projection_resume;
+extern const cli_command cli_command_projection_heal;
+extern const cli_command cli_command_projection_remove;
 
 #endif

@@ -30,6 +30,8 @@ struct cli_modules {
 	const wb_handler *handlers[CLI_HANDLERS_MAX];
 	const char *origins[CLI_HANDLERS_MAX]; /* paths, as they were given */
 	size_t count;
+	const wb_projection *projections[CLI_PROJECTIONS_MAX];
+	size_t projection_count;
 };
 
 static wb_code module_open(const char *path, void **ret, wb_error *err)
@@ -107,6 +109,29 @@ static wb_code modules_add(cli_modules *modules, const char *path,
 	return WB_OK;
 }
 
+static wb_code modules_add_projection(cli_modules *modules, const char *path,
+				      const wb_projection *projection,
+				      wb_error *err)
+{
+	wb_error cause = WB_ERROR_INIT;
+
+	if (wb_projection_check(projection, &cause) != WB_OK)
+		return WBI_FAIL(err, WB_EINVAL, "module %s: %.300s", path,
+				cause.text);
+	for (size_t i = 0; i < modules->projection_count; i++)
+		if (!strcmp(modules->projections[i]->name, projection->name))
+			return WBI_FAIL(err, WB_EINVAL,
+					"module %s: another projection is "
+					"named %s: a name is a directory's",
+					path, projection->name);
+	if (modules->projection_count == CLI_PROJECTIONS_MAX)
+		return WBI_FAIL(err, WB_ELIMIT,
+				"module %s: more than %d projections in all",
+				path, CLI_PROJECTIONS_MAX);
+	modules->projections[modules->projection_count++] = projection;
+	return WB_OK;
+}
+
 static wb_code modules_load(cli_modules *modules, const char *path,
 			    wb_error *err)
 {
@@ -128,9 +153,14 @@ static wb_code modules_load(cli_modules *modules, const char *path,
 	if (rc != WB_OK)
 		return rc;
 	memcpy(&module, theirs, theirs->size);
-	if (module.handler_count == 0 || !module.handlers)
-		return WBI_FAIL(err, WB_EINVAL, "module %s has no handlers",
+	if ((module.handler_count == 0 || !module.handlers) &&
+	    (module.projection_count == 0 || !module.projections))
+		return WBI_FAIL(err, WB_EINVAL,
+				"module %s has no handlers and no projections",
 				path);
+	for (size_t i = 0; i < module.projection_count && rc == WB_OK; i++)
+		rc = modules_add_projection(modules, path,
+					    module.projections[i], err);
 	for (size_t i = 0; i < module.handler_count && rc == WB_OK; i++)
 		rc = modules_add(modules, path, module.handlers[i], err);
 	return rc;
@@ -164,6 +194,13 @@ const wb_handler *const *cli_modules_handlers(const cli_modules *modules,
 {
 	*ret_count = modules->count;
 	return modules->handlers;
+}
+
+const wb_projection *const *
+cli_modules_projections(const cli_modules *modules, size_t *ret_count)
+{
+	*ret_count = modules->projection_count;
+	return modules->projections;
 }
 
 bool cli_modules_external(const cli_modules *modules)

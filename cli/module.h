@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Modules: shared objects with handlers (waybill/module.h), as waybill-worker
- * loads them.
+ * Modules: shared objects with handlers and projections (waybill/module.h), as
+ * waybill-worker and waybill load them.
  */
 #ifndef CLI_MODULE_H
 #define CLI_MODULE_H
 
 #include <waybill/module.h>
 
-enum { CLI_HANDLERS_MAX = 256 };
+enum { CLI_HANDLERS_MAX = 256, CLI_PROJECTIONS_MAX = 64 };
 
 typedef struct cli_modules cli_modules;
 
@@ -22,9 +22,12 @@ wb_code cli_modules_load(const char *const *paths, size_t count,
 			 cli_modules **ret, wb_error *err);
 void cli_modules_free(cli_modules *modules);
 
-/* Every handler of every module; lives as long as `modules`. */
+/* Every handler of every module, perhaps none; lives as long as `modules`. */
 const wb_handler *const *cli_modules_handlers(const cli_modules *modules,
 					      size_t *ret_count);
+/* And every projection, checked. */
+const wb_projection *const *
+cli_modules_projections(const cli_modules *modules, size_t *ret_count);
 /* Is any of them WB_EXTERNAL? */
 bool cli_modules_external(const cli_modules *modules);
 

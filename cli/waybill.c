@@ -29,6 +29,21 @@ static const cli_command *const commands[] = {
 	&cli_command_timer_cancel, &cli_command_setup,
 	&cli_command_fsck,         &cli_command_backup,
 	&cli_command_restore,
+	&cli_command_projection_ls,
+	&cli_command_projection_status,
+	&cli_command_projection_get,
+	&cli_command_projection_scan,
+	&cli_command_projection_wait,
+	&cli_command_projection_run,
+	&cli_command_projection_rebuild,
+	&cli_command_projection_promote,
+	&cli_command_projection_rollback,
+	&cli_command_projection_discard,
+	&cli_command_projection_diff,
+	&cli_command_projection_pause,
+	&cli_command_projection_resume,
+	&cli_command_projection_heal,
+	&cli_command_projection_remove,
 };
 
 static void print_overview(FILE *out)
@@ -38,7 +53,7 @@ static void print_overview(FILE *out)
 		"Append events to a store's outbox, and see what became of "
 		"them.\n\n");
 	for (size_t i = 0; i < WBI_COUNT(commands); i++)
-		fprintf(out, "  %-16s %s\n", commands[i]->name,
+		fprintf(out, "  %-20s %s\n", commands[i]->name,
 			commands[i]->summary);
 	fprintf(out,
 		"\nA first event, from a new store to a broker:\n\n"
@@ -88,7 +103,7 @@ static int print_group(const char *word, FILE *out)
 			if (found++ == 0)
 				fprintf(out, "Usage: waybill %s COMMAND\n\n",
 					word);
-			fprintf(out, "  %-16s %s\n", commands[i]->name,
+			fprintf(out, "  %-20s %s\n", commands[i]->name,
 				commands[i]->summary);
 		}
 	return found > 0;

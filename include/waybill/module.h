@@ -4,7 +4,7 @@
  *
  *   WB_MODULE_EXPORT const struct wb_module wb_module = {
  *           WB_MODULE_ABI, sizeof(struct wb_module), "shop",
- *           handlers, handler_count};
+ *           handlers, handler_count, projections, projection_count};
  *
  * cc -shared -fPIC -o handlers.so handlers.c $(pkg-config --cflags waybill)
  */
@@ -12,6 +12,7 @@
 #define WAYBILL_MODULE_H
 
 #include <waybill/handler.h>
+#include <waybill/projection.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,6 +31,8 @@ struct wb_module {
 	const char *name; /* for logs and errors */
 	const wb_handler *const *handlers;
 	size_t handler_count;
+	const wb_projection *const *projections; /* <waybill/projection.h> */
+	size_t projection_count;
 };
 
 #ifdef __cplusplus

@@ -106,11 +106,12 @@ enum wbi_config_group {
 	WBI_GROUP_TOPOLOGY = 32,
 	WBI_GROUP_LOG = 64,
 	WBI_GROUP_WORKER = 128,
+	WBI_GROUP_MODULE = 256,
 	/* The worker's --queue and --exchange are what it consumes: what else
 	 * there is to declare, it takes from the file only. */
 	WBI_GROUPS_RELAY = WBI_GROUP_WORKER - 1,
 	WBI_GROUPS_WORKER = WBI_GROUPS_RELAY - WBI_GROUP_TOPOLOGY +
-			    WBI_GROUP_WORKER
+			    WBI_GROUP_WORKER + WBI_GROUP_MODULE
 };
 
 /* A value, or a field of a list's entry. */

@@ -197,7 +197,7 @@ static const wbi_config_key config_keys[] = {
 		.help = "Most extra attributes of an event."),
 	SIZE(header_bytes_max, "header-bytes-max", WBI_GROUP_LIMITS, 1, MIB,
 		"64K", .help = "Most bytes of all of them."),
-	LIST(modules, "module", WBI_GROUP_WORKER, "FILE", module_list,
+	LIST(modules, "module", WBI_GROUP_MODULE, "FILE", module_list,
 		.help = "Shared objects with handlers."),
 	TEXT(queue, "queue", WBI_GROUP_WORKER, "NAME",
 		.help = "Queue that the worker takes in; default: the "

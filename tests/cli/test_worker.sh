@@ -90,7 +90,7 @@ header large 1 1000 1
 has "too large" "wb_module.size is 1000, this waybill-worker" "$err"
 header empty 1 'sizeof(struct wb_module)' 0
 is "no handlers" 2 $code
-has "says so" "module ./empty.so has no handlers" "$err"
+has "says so" "module ./empty.so has no handlers and no projections" "$err"
 header handler 1 'sizeof(struct wb_module)' 1 7
 has "a handler of another size" "handler a: its size is 7, not" "$err"
 header nothing 1 'sizeof(struct wb_module)' 1

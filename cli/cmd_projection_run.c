@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waybill projection run: keep read models up to date, without a broker: one
+ * loop over the projectors of some modules and signals. Killed at any point,
+ * the next one goes on from the last commit.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/notify.h"
+#include "cli/projection.h"
+#include "cli/signals.h"
+#include "lib/base/assert.h"
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+
+typedef struct run_options {
+	char *dir;
+	bool until_idle;
+} run_options;
+
+static const cli_flag run_flags[] = {
+	{{.name = "dir",
+	  .kind = WBI_CONFIG_TEXT,
+	  .offset = offsetof(run_options, dir),
+	  .arg = "DIR",
+	  .help = "Keep the models in DIR/projections, not in the store's "
+		  "directory."},
+	 0},
+	{{.name = "until-idle",
+	  .kind = WBI_CONFIG_BOOL,
+	  .offset = offsetof(run_options, until_idle),
+	  .help = "End when every model is at the head of its journal; the "
+		  "exit status is 3 if one is stuck."},
+	 0},
+};
+
+typedef struct run_state {
+	cli_context *ctx;
+	const run_options *o;
+	cli_modules *modules;
+	wb_store *store;
+	cli_projectors projectors;
+	int signal_fd;
+} run_state;
+
+enum { RUN_TICK_MS = 1000 };
+
+static int run_loop(run_state *s)
+{
+	struct pollfd fds[CLI_PROJECTIONS_MAX + 1];
+	wb_error err = WB_ERROR_INIT;
+	size_t count = s->projectors.count;
+
+	fds[count] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+	for (size_t i = 0; i < count; i++)
+		fds[i] = (struct pollfd){.fd = s->projectors.fds[i],
+					 .events = POLLIN};
+	for (;;) {
+		if (cli_signals_next(s->signal_fd) != 0)
+			return CLI_OK;
+		if (cli_projectors_dispatch(&s->projectors, &err) != WB_OK)
+			return cli_fail_error(s->ctx, &err);
+		if (s->o->until_idle && cli_projectors_quiet(&s->projectors))
+			return cli_projectors_stuck(&s->projectors) > 0
+				       ? CLI_NOT_ALL
+				       : CLI_OK;
+		if (poll(fds, count + 1, RUN_TICK_MS) < 0 && errno != EINTR)
+			return cli_fail(s->ctx, CLI_FAILED, "poll: %s",
+					strerror(errno));
+	}
+}
+
+static int run_open(run_state *s)
+{
+	const wbi_config_items *files = &s->ctx->config.modules;
+	wb_error err = WB_ERROR_INIT;
+	int code;
+
+	if (files->count == 0)
+		return cli_usage(s->ctx, "which projections? give --module "
+					 "FILE or set WAYBILL_MODULES");
+	if (cli_modules_load(files->items, files->count, &s->modules, &err) !=
+	    WB_OK)
+		return cli_fail(s->ctx, CLI_USAGE, "%s", err.text);
+	code = cli_signals_open(s->ctx, 0, &s->signal_fd);
+	if (code == CLI_OK)
+		code = cli_open_store(s->ctx, &s->store);
+	if (code == CLI_OK &&
+	    cli_projectors_open(&s->projectors, s->modules, s->store, s->o->dir,
+				NULL, &s->ctx->log, &err) != WB_OK)
+		code = cli_fail_error(s->ctx, &err);
+	if (code == CLI_OK && s->projectors.count == 0)
+		code = cli_fail(s->ctx, CLI_USAGE,
+				"the modules have no projections");
+	return code;
+}
+
+static int run_run(cli_context *ctx)
+{
+	run_state s = {.ctx = ctx, .o = ctx->options, .signal_fd = -1};
+	int code = run_open(&s);
+
+	if (code == CLI_OK) {
+		wbi_log(&ctx->log, WB_LOG_INFO,
+			"waybill %s: store %s, %zu projections", wb_version(),
+			ctx->config.store, s.projectors.count);
+		cli_notify_ready();
+		code = run_loop(&s);
+	}
+	cli_projectors_close(&s.projectors);
+	wb_store_close(s.store);
+	cli_modules_free(s.modules);
+	if (s.signal_fd >= 0)
+		close(s.signal_fd);
+	return code;
+}
+
+const cli_command cli_command_projection_run = {
+	.name = "projection run",
+	.args = "",
+	.summary = "Keep the read models of modules up to date",
+	.help = "Runs until SIGTERM or SIGINT. waybill-worker does the same "
+		"for its modules, beside\ntheir handlers; this needs no "
+		"broker, and suits a read side of its own. A projection\nthat "
+		"another process runs already waits for that to end.\n\n"
+		"  waybill projection run --store shop --module ./slots.so\n",
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE,
+	.flags = run_flags,
+	.flag_count = WBI_COUNT(run_flags),
+	.options_size = sizeof(run_options),
+	.needs_store = true,
+	.run = run_run,
+};

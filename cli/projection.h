@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the commands about projections share. */
+#ifndef CLI_PROJECTION_H
+#define CLI_PROJECTION_H
+
+#include <waybill/read.h>
+
+#include "cli/command.h"
+#include "cli/module.h"
+#include "projections/inspect.h"
+
+/* The directory of the models: --dir of the command, or else the store. NULL
+ * with the reason printed. */
+const char *cli_models_dir(cli_context *ctx, const char *dir);
+
+/* The home of the model that is the first argument. CLI_OK, or as
+ * cli_fail_error(). wbi_home_unref() it. */
+int cli_open_model(cli_context *ctx, const char *dir, wbi_home **ret);
+
+/* Text of the command line, or hex of it with `hex`. `buf` has 512 bytes. */
+bool cli_bytes_of(const char *text, bool hex, uint8_t *buf, wb_str *ret);
+/* Bytes for people: as they are if they are text, else \xNN; in hex with
+ * `hex`. Caller frees; NULL: out of memory. */
+char *cli_show_bytes(wb_str bytes, bool hex);
+
+/* Projectors of every projection of some modules, for a loop. */
+typedef struct cli_projectors {
+	wb_projector *projectors[CLI_PROJECTIONS_MAX];
+	int fds[CLI_PROJECTIONS_MAX];
+	size_t count;
+	const wb_log *log;
+} cli_projectors;
+
+/* `only`: the projection of this name, or NULL for all. */
+wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
+			    wb_store *store, const char *dir, const char *only,
+			    const wb_log *log, wb_error *err);
+void cli_projectors_close(cli_projectors *projectors);
+/* Each does a bounded amount. */
+wb_code cli_projectors_dispatch(cli_projectors *projectors, wb_error *err);
+/* Idle, or stuck: nothing more will happen by itself. */
+bool cli_projectors_quiet(const cli_projectors *projectors);
+/* How many are STUCK. */
+size_t cli_projectors_stuck(const cli_projectors *projectors);
+
+#endif
