@@ -43,16 +43,23 @@ static const cli_flag plain_flags[] = {DIR_FLAG};
 
 /* ---- asking --------------------------------------------------------------------- */
 
-/* The projector takes a request's file away when it has done it. */
-static bool asked_done(wbi_home *home)
+/* The projector takes a request's file away when it has done it; a pause stays,
+ * and it says that it stands. */
+static bool asked_done(wbi_home *home, wb_projection_verb verb)
 {
 	const struct timespec nap = {0, DO_NAP_MS * 1000000};
+	wbi_generation_info live;
 	wbi_model_info info;
 
 	for (int ms = 0; ms < DO_WAIT_MS; ms += DO_NAP_MS) {
 		if (wbi_model_look(home, &info, NULL) != WB_OK)
 			return false;
-		if (!info.asked)
+		if (verb != WB_PROJECTION_PAUSE && !info.asked)
+			return true;
+		if (verb == WB_PROJECTION_PAUSE &&
+		    wbi_generation_look(home, info.pointer.live, &live, NULL) ==
+			    WB_OK &&
+		    live.row.state == WB_PROJECTOR_PAUSED)
 			return true;
 		nanosleep(&nap, NULL);
 	}
@@ -73,7 +80,7 @@ static int ask(cli_context *ctx, const char *dir,
 	if (wbi_home_ask(home, request, &err) != WB_OK ||
 	    wbi_model_look(home, &info, &err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
-	done = code == CLI_OK && info.running && asked_done(home);
+	done = code == CLI_OK && info.running && asked_done(home, request->verb);
 	wbi_home_unref(home);
 	if (code != CLI_OK)
 		return code;
@@ -214,7 +221,7 @@ static int rebuild_here(cli_context *ctx, const char *dir,
 	code = cli_open_store(ctx, &r.store);
 	if (code == CLI_OK &&
 	    (cli_projectors_open(&r.projectors, r.modules, r.store, dir,
-				 ctx->args[0], &ctx->log, &err) != WB_OK ||
+				 ctx->args[0], true, &ctx->log, &err) != WB_OK ||
 	     wb_projector_step(r.projectors.projectors[0], true, &err) !=
 		     WB_OK ||
 	     wb_projector_ask(r.projectors.projectors[0], request, &err) !=

@@ -90,7 +90,7 @@ static int run_open(run_state *s)
 		code = cli_open_store(s->ctx, &s->store);
 	if (code == CLI_OK &&
 	    cli_projectors_open(&s->projectors, s->modules, s->store, s->o->dir,
-				NULL, &s->ctx->log, &err) != WB_OK)
+				NULL, true, &s->ctx->log, &err) != WB_OK)
 		code = cli_fail_error(s->ctx, &err);
 	if (code == CLI_OK && s->projectors.count == 0)
 		code = cli_fail(s->ctx, CLI_USAGE,

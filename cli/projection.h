@@ -31,10 +31,11 @@ typedef struct cli_projectors {
 	const wb_log *log;
 } cli_projectors;
 
-/* `only`: the projection of this name, or NULL for all. */
+/* `only`: the projection of this name, or NULL for all. `sole_user`: as of
+ * wb_projector_options. */
 wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
 			    wb_store *store, const char *dir, const char *only,
-			    const wb_log *log, wb_error *err);
+			    bool sole_user, const wb_log *log, wb_error *err);
 void cli_projectors_close(cli_projectors *projectors);
 /* Each does a bounded amount. */
 wb_code cli_projectors_dispatch(cli_projectors *projectors, wb_error *err);

@@ -8,7 +8,7 @@
 
 wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
 			    wb_store *store, const char *dir, const char *only,
-			    const wb_log *log, wb_error *err)
+			    bool sole_user, const wb_log *log, wb_error *err)
 {
 	const wb_projection *const *projections;
 	wb_projector_options o = WB_PROJECTOR_OPTIONS_INIT;
@@ -18,6 +18,7 @@ wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
 	projections = cli_modules_projections(modules, &count);
 	*ret = (cli_projectors){.log = log};
 	o.dir = dir;
+	o.sole_user = sole_user;
 	o.log = log;
 	for (size_t i = 0; i < count && code == WB_OK; i++) {
 		size_t at = ret->count;

@@ -25,6 +25,7 @@
 #include "cli/declarer.h"
 #include "cli/module.h"
 #include "cli/notify.h"
+#include "cli/projection.h"
 #include "cli/signals.h"
 #include "cli/supervisor.h"
 #include "inbox/worker_internal.h"
@@ -54,7 +55,8 @@ typedef struct daemon_state {
 	cli_modules *modules;
 	const wb_handler *const *handlers;
 	size_t handler_count;
-	const char **bind; /* the configuration's, NULL behind the last */
+	const char **bind; /* NULL behind the last; NULL: the handlers' types */
+	cli_projectors projectors;
 	wb_worker *worker;
 	int signal_fd;
 	int stops; /* signals that asked for the end */
@@ -165,8 +167,8 @@ static bool is_quiet(daemon_state *d, const wb_worker_stat *stat)
 
 static wb_code loop(daemon_state *d, wb_error *err)
 {
-	struct pollfd fds[2] = {{.events = POLLIN},
-				{.fd = d->signal_fd, .events = POLLIN}};
+	struct pollfd fds[2 + CLI_PROJECTIONS_MAX] = {
+		{.events = POLLIN}, {.fd = d->signal_fd, .events = POLLIN}};
 	int wait = d->flags->until_idle ? TICK_MS / 10 : TICK_MS;
 	wb_worker_stat stat;
 	wb_code rc;
@@ -174,12 +176,17 @@ static wb_code loop(daemon_state *d, wb_error *err)
 	if (d->alive_us > 0 && d->alive_us / 1000 < (uint64_t)wait)
 		wait = (int)(d->alive_us / 1000) + 1;
 	d->received_us = mono_us();
+	for (size_t i = 0; i < d->projectors.count; i++)
+		fds[2 + i] = (struct pollfd){.fd = d->projectors.fds[i],
+					     .events = POLLIN};
 	rc = wb_worker_fd(d->worker, &fds[0].fd, err);
 	while (rc == WB_OK) {
 		signals_take(d);
 		stat = wb_worker_get_stat(d->worker);
 		tell_state(d, &stat);
 		rc = wb_worker_dispatch(d->worker, err);
+		if (rc == WB_OK)
+			rc = cli_projectors_dispatch(&d->projectors, err);
 		if (rc != WB_OK)
 			break;
 		alive(d);
@@ -188,12 +195,13 @@ static wb_code loop(daemon_state *d, wb_error *err)
 		if (stat.state == WB_WORKER_STOPPED)
 			break;
 		if (d->flags->until_idle && d->stops == 0 && !d->was_idle &&
-		    is_quiet(d, &stat)) {
+		    is_quiet(d, &stat) &&
+		    cli_projectors_quiet(&d->projectors)) {
 			d->was_idle = true;
 			wb_worker_stop(d->worker);
 			continue;
 		}
-		if (poll(fds, 2, wait) < 0 && errno != EINTR)
+		if (poll(fds, 2 + d->projectors.count, wait) < 0 && errno != EINTR)
 			return wbi_fail_errno(err, errno, __func__, "poll");
 	}
 	return rc;
@@ -259,17 +267,49 @@ static wb_worker_options worker_options_of(daemon_state *d)
 
 /* ---- opening and closing ----------------------------------------------- */
 
+static size_t bind_add(const char **bind, size_t count, const char *const *types)
+{
+	for (; types && *types; types++) {
+		if (bind)
+			bind[count] = *types;
+		count++;
+	}
+	return count;
+}
+
+/* All that handlers, and projections of the inbox, want to see; counted with
+ * `bind` NULL. */
+static size_t bind_modules(daemon_state *d, const char **bind)
+{
+	const wb_projection *const *projections;
+	size_t count = 0, wanted = 0, more;
+
+	projections = cli_modules_projections(d->modules, &more);
+	for (size_t i = 0; i < more; i++) {
+		if (projections[i]->source != WB_PROJECTION_INBOX)
+			continue;
+		count = bind_add(bind, count, projections[i]->types);
+		wanted++;
+	}
+	for (size_t i = 0; wanted > 0 && i < d->handler_count; i++)
+		count = bind_add(bind, count, d->handlers[i]->types);
+	return count;
+}
+
 static int open_bind(daemon_state *d)
 {
 	const wbi_config_items *bind = &d->ctx->config.bind;
+	size_t count = bind->count ? bind->count : bind_modules(d, NULL);
 
-	if (bind->count == 0)
+	if (count == 0)
 		return CLI_OK;
-	d->bind = calloc(bind->count + 1, sizeof(*d->bind));
+	d->bind = calloc(count + 1, sizeof(*d->bind));
 	if (!d->bind)
 		return cli_fail(d->ctx, CLI_FAILED, "out of memory");
 	for (size_t i = 0; i < bind->count; i++)
 		d->bind[i] = ((char **)bind->items)[i];
+	if (bind->count == 0)
+		bind_modules(d, d->bind);
 	return CLI_OK;
 }
 
@@ -327,6 +367,7 @@ static int open_worker(daemon_state *d)
 static int open_rest(daemon_state *d)
 {
 	const wbi_config *config = &d->ctx->config;
+	wb_error err = WB_ERROR_INIT;
 	char uri[URI_SHOWN];
 	int code;
 
@@ -336,14 +377,20 @@ static int open_rest(daemon_state *d)
 		code = cli_open_store(d->ctx, &d->store);
 	if (code == CLI_OK)
 		code = open_worker(d);
+	if (code == CLI_OK &&
+	    cli_projectors_open(&d->projectors, d->modules, d->store, NULL, NULL,
+				false, &d->ctx->log, &err) != WB_OK)
+		code = cli_fail_error(d->ctx, &err);
 	if (code != CLI_OK)
 		return code;
 	wbi_log(&d->ctx->log, WB_LOG_INFO,
-		"waybill-worker %s: store %s, queue %s at %s, %zu handlers%s",
+		"waybill-worker %s: store %s, queue %s at %s, %zu handlers, %zu "
+		"projections%s",
 		wb_version(), config->store,
 		config->queue ? config->queue : wb_store_service(d->store),
 		wb_amqp_redact(config->amqp, uri, sizeof(uri)),
-		d->handler_count, d->publisher ? "" : ", no relay");
+		d->handler_count, d->projectors.count,
+		d->publisher ? "" : ", no relay");
 	cli_tell(d->channel, CLI_WORD_READY, NULL);
 	return CLI_OK;
 }
@@ -351,6 +398,7 @@ static int open_rest(daemon_state *d)
 static void close_all(daemon_state *d)
 {
 	cli_crash_watch(NULL);
+	cli_projectors_close(&d->projectors);
 	wb_worker_close(d->worker);
 	cli_declarer_fini(&d->declarer);
 	wb_broker_free(d->publisher);

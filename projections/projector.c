@@ -236,10 +236,19 @@ static void projector_measure(projector_rate *rate, int64_t now_us,
 
 /* ---- the live generation ------------------------------------------------------------ */
 
+/* Does it pass by itself? A map that another process has enlarged is taken
+ * over, if that may be done here. */
+static bool projector_passes(wb_projector *p, const wb_error *why)
+{
+	if (wbi_lmdb_is_resized(why->foreign) && p->options.sole_user)
+		(void)wbi_store_adopt_map(p->store, NULL);
+	return wbi_model_wants_room(why->code) || why->code == WB_EAGAIN;
+}
+
 /* Room comes back by itself; anything else is an operator's. */
 static void projector_failed(wb_projector *p, wb_error *why)
 {
-	if (!wbi_model_wants_room(why->code)) {
+	if (!projector_passes(p, why)) {
 		wbi_projector_set_state(p, WB_PROJECTOR_STUCK, why);
 		return;
 	}
@@ -349,7 +358,7 @@ static void projector_fill_failed(wb_projector *p, const wb_error *why)
 	wbi_log(p->log, WB_LOG_WARN, "projection %s: filling generation %u: %s",
 		p->projection->name, p->building.generation, why->text);
 	p->fill_retry_at_us = p->now_us + (int64_t)PROJECTOR_RETRY_MS * 1000;
-	if (!wbi_model_wants_room(why->code))
+	if (!projector_passes(p, why))
 		p->fill.stuck = *why;
 }
 
@@ -399,7 +408,7 @@ static wb_code projector_own(wb_projector *p, wb_error *err)
 
 	if (code == WB_OK || code == WB_EBUSY)
 		return WB_OK;
-	if (!wbi_model_wants_room(code)) {
+	if (!projector_passes(p, &why)) {
 		if (err && err->code == WB_OK)
 			*err = why;
 		return code;

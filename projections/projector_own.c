@@ -109,6 +109,21 @@ static void own_differs(wb_projector *p, const char *what)
 	wbi_projector_set_state(p, WB_PROJECTOR_STUCK, &why);
 }
 
+/* Did an operator go back from what this code would build again? */
+static bool own_was_rejected(wb_projector *p)
+{
+	wbi_generation *former = NULL;
+	bool rejected;
+
+	if (!p->pointer.rolled_back || p->pointer.former == 0 ||
+	    wbi_home_take(p->home, p->pointer.former, NULL, &former, NULL) !=
+		    WB_OK)
+		return false;
+	rejected = former->shape.version == p->shape.version;
+	wbi_home_give(p->home, former);
+	return rejected;
+}
+
 wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
 {
 	wb_error why = WB_ERROR_INIT;
@@ -135,8 +150,7 @@ wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
 			wbi_projector_set_state(p, WB_PROJECTOR_STUCK, &why);
 		return WB_OK;
 	}
-	/* Another version, and nobody went back to it on purpose. */
-	if (gen->shape.version != p->shape.version && !p->pointer.rolled_back)
+	if (gen->shape.version != p->shape.version && !own_was_rejected(p))
 		p->promote = true;
 	else
 		own_differs(p, differs);

@@ -42,6 +42,9 @@ typedef struct wb_projector_options {
 	uint32_t rebuild_rate; /* events/s at most while filling; 0: no bound */
 	uint32_t keep_generations; /* live and former ones; older are removed
 				      at a promotion; 2 */
+	bool sole_user; /* nobody else in this process uses the store: then a
+			   map that another process has enlarged is taken over;
+			   else it is BLOCKED until somebody does */
 	const wb_clock *clock;
 	const wb_log *log;
 } wb_projector_options;

@@ -18,7 +18,12 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"stream truncate" "stream export" "stream import" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
-	"timer ls" "timer move" "timer cancel" setup fsck backup restore
+	"timer ls" "timer move" "timer cancel" setup fsck backup restore \
+	"projection ls" "projection status" "projection get" \
+	"projection scan" "projection wait" "projection run" \
+	"projection rebuild" "projection promote" "projection rollback" \
+	"projection discard" "projection diff" "projection pause" \
+	"projection resume" "projection heal" "projection remove"
 do
 	run "$waybill" help $command
 	is "help $command" 0 $code
@@ -71,7 +76,12 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"stream truncate" "stream export" "stream import" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
-	"timer ls" "timer move" "timer cancel" setup fsck backup restore
+	"timer ls" "timer move" "timer cancel" setup fsck backup restore \
+	"projection ls" "projection status" "projection get" \
+	"projection scan" "projection wait" "projection run" \
+	"projection rebuild" "projection promote" "projection rollback" \
+	"projection discard" "projection diff" "projection pause" \
+	"projection resume" "projection heal" "projection remove"
 do
 	is "the manual has $command" 1 \
 		"$(grep -Ec "^\.It Cm $command( |\$)" "$here/../../man/waybill.1")"
@@ -91,7 +101,12 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"inbox stat" "inbox ls" "inbox show" "inbox audit" "inbox forget" \
 	"inbox forget-queue" "dead ls" "dead show" "dead retry" "dead discard" \
 	"timer ls" "timer move" "timer cancel" setup fsck backup restore \
-	relay worker
+	relay worker \
+	"projection ls" "projection status" "projection get" \
+	"projection scan" "projection wait" "projection run" \
+	"projection rebuild" "projection promote" "projection rollback" \
+	"projection discard" "projection diff" "projection pause" \
+	"projection resume" "projection heal" "projection remove"
 do
 	if [ "$command" = relay ]; then
 		run "$relay" --help
