@@ -136,4 +136,9 @@ static const wb_handler handler = {
 static const wb_handler *const handlers[] = {&handler};
 
 WB_MODULE_EXPORT const struct wb_module wb_module = {
-	WB_MODULE_ABI, sizeof(struct wb_module), "parking", handlers, 1};
+	.abi = WB_MODULE_ABI,
+	.size = sizeof(struct wb_module),
+	.name = "parking",
+	.handlers = handlers,
+	.handler_count = 1,
+};

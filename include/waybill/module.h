@@ -3,8 +3,8 @@
  * A module: a shared object that waybill-worker loads. It exports one symbol:
  *
  *   WB_MODULE_EXPORT const struct wb_module wb_module = {
- *           WB_MODULE_ABI, sizeof(struct wb_module), "shop",
- *           handlers, handler_count, projections, projection_count};
+ *           .abi = WB_MODULE_ABI, .size = sizeof(struct wb_module),
+ *           .name = "shop", .handlers = handlers, .handler_count = 1};
  *
  * cc -shared -fPIC -o handlers.so handlers.c $(pkg-config --cflags waybill)
  */

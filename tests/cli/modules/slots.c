@@ -43,5 +43,9 @@ static const wb_projection slots = {
 static const wb_projection *const projections[] = {&slots};
 
 WB_MODULE_EXPORT const struct wb_module wb_module = {
-	WB_MODULE_ABI, sizeof(struct wb_module), "slots", NULL, 0,
-	projections,   1};
+	.abi = WB_MODULE_ABI,
+	.size = sizeof(struct wb_module),
+	.name = "slots",
+	.projections = projections,
+	.projection_count = 1,
+};

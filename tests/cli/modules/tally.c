@@ -65,4 +65,9 @@ static const wb_handler stalling = {
 static const wb_handler *const handlers[] = {&handler, &stalling};
 
 WB_MODULE_EXPORT const struct wb_module wb_module = {
-	WB_MODULE_ABI, sizeof(struct wb_module), "tally", handlers, 2};
+	.abi = WB_MODULE_ABI,
+	.size = sizeof(struct wb_module),
+	.name = "tally",
+	.handlers = handlers,
+	.handler_count = 2,
+};
