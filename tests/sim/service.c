@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/journal/inbox_rows.h"
 #include "lib/journal/maintain.h"
 #include "lib/store/store.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/world.h"
+
+enum { SERVICE_DRAIN_TURNS = 1000, SERVICE_DRAIN_TURN_US = 10000 };
 
 /* ---- the seed's choices -------------------------------------------------- */
 
@@ -70,6 +73,9 @@ static void service_choose_troubles(sim_service *s)
 	s->fail = service_some(s, 400);
 	s->stop = service_some(s, 10);
 	s->leave_dead = seeded_random_chance(&s->random, 300);
+	s->restores = seeded_random_chance(&s->random, 150);
+	if (seeded_random_chance(&s->random, 200))
+		s->options.limits.body_bytes = 200;
 	if (seeded_random_chance(&s->random, 200))
 		s->quota_bytes = (256 + service_draw(s, 512)) * 1024;
 }
@@ -266,13 +272,112 @@ static void service_care(sim_service *s)
 	}
 }
 
+static void service_backup(sim_service *s)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	sim_world *w = s->world;
+
+	sim_world_path(w, "consumer", s->store_number, from);
+	sim_world_path(w, "consumer-backup", 0, to);
+	if (wbi_store_backup(from, to, NULL, &w->err) != WB_OK)
+		sim_fail(w, "the consumer's backup: %s", w->err.text);
+	s->has_backup = true;
+	s->tally.service_backups++;
+	sim_log(w, "backup of the consumer");
+}
+
+/* What was taken in since is gone, with its effects: the broker has been told
+ * that it was safe, so it need not come again, but may. */
+static void service_forget(sim_service *s)
+{
+	sim_world *w = s->world;
+	const wb_message *m;
+	MDB_txn *txn;
+	uint64_t position;
+
+	if (wbi_txn_begin(wb_store_env(s->store), false, &txn, &w->err) !=
+	    WB_OK) {
+		sim_fail(w, "forgetting: %s", w->err.text);
+		return;
+	}
+	s->excused = 0;
+	for (uint64_t i = 0; (m = wb_memory_arrival(w->memory, SIM_QUEUE, i));
+	     i++) {
+		size_t number = sim_event_number(m->message_id);
+		wb_str source = wb_str_from(m->message_id.len > 0 &&
+							    *m->message_id.ptr ==
+								    'x'
+						    ? "stranger"
+						    : "/sim");
+
+		s->excused += m->message_id.len == 0;
+		if (number < SIM_EVENTS_MAX)
+			s->forgotten[number] =
+				wbi_seen_get(txn,
+					     wbi_store_get_tables(s->store),
+					     source, m->message_id, &position,
+					     NULL) == WB_ENOTFOUND;
+	}
+	wbi_txn_abort(txn);
+}
+
+static void service_restore(sim_service *s)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	sim_world *w = s->world;
+
+	sim_world_path(w, "consumer-backup", 0, from);
+	sim_world_path(w, "consumer", ++s->store_number, to);
+	if (wbi_store_restore(from, to, NULL, &w->err) != WB_OK)
+		sim_fail(w, "the consumer's restore: %s", w->err.text);
+	s->restores = false;
+	s->tally.service_restores++;
+	sim_log(w, "the consumer is restored");
+}
+
+/* As at SIGTERM: it must come to its end, whatever the broker does, and may
+ * die on the way. */
+static void service_drain(sim_service *s, sim_worker *worker)
+{
+	bool stopped = false;
+
+	if (!worker->worker)
+		return;
+	sim_log(s->world, "a worker drains");
+	s->tally.drains++;
+	wb_worker_stop(worker->worker);
+	for (int i = 0; i < SERVICE_DRAIN_TURNS && !stopped; i++) {
+		service_step(s, worker);
+		if (!worker->worker || s->world->failed)
+			return;
+		stopped = wb_worker_get_stat(worker->worker).state ==
+			  WB_WORKER_STOPPED;
+		fake_clock_advance_us(&s->world->clock, SERVICE_DRAIN_TURN_US);
+	}
+	if (!stopped)
+		sim_fail(s->world, "a worker does not drain in %d s",
+			 SERVICE_DRAIN_TURNS * SERVICE_DRAIN_TURN_US / 1000000);
+}
+
 static void service_reopen(sim_service *s)
 {
+	bool restored = s->restores && s->has_backup;
+
+	for (size_t i = 0; i < SIM_WORKERS; i++)
+		if (seeded_random_chance(&s->random, 400))
+			service_drain(s, &s->workers[i]);
 	for (size_t i = 0; i < SIM_WORKERS; i++)
 		service_bury(s, &s->workers[i]);
 	wb_store_close(s->store);
 	s->store = NULL;
-	service_open_store(s, false);
+	if (restored)
+		service_restore(s);
+	else if (s->restores)
+		service_backup(s);
+	if (!s->world->failed)
+		service_open_store(s, false);
+	if (!s->world->failed && restored)
+		service_forget(s);
 }
 
 /* ---- the stranger -------------------------------------------------------- */
@@ -303,8 +408,10 @@ static void service_strange(sim_service *s)
 
 void sim_service_turn(sim_service *s)
 {
-	if (seeded_random_chance(&s->random, 2))
+	if (seeded_random_chance(&s->random, 4))
 		service_reopen(s);
+	if (s->world->failed)
+		return;
 	if (seeded_random_chance(&s->random, 20))
 		service_strange(s);
 	if (seeded_random_chance(&s->random, 20))
@@ -421,7 +528,8 @@ bool sim_service_init(sim_service *s, struct sim_world *w)
 		room = room && s->notes[h];
 	}
 	s->timer_notes = calloc(SIM_EVENTS_MAX, sizeof(sim_note));
-	if (!room || !s->timer_notes) {
+	s->forgotten = calloc(SIM_EVENTS_MAX, sizeof(bool));
+	if (!room || !s->timer_notes || !s->forgotten) {
 		sim_fail(w, "out of memory");
 		return false;
 	}
@@ -449,6 +557,7 @@ void sim_service_fini(sim_service *s)
 	for (size_t h = 0; h < SIM_HANDLERS; h++)
 		free(s->notes[h]);
 	free(s->timer_notes);
+	free(s->forgotten);
 	free(s->outside);
 	free(s->page);
 }

@@ -54,7 +54,7 @@ typedef struct sim_note {
 } sim_note;
 
 typedef struct sim_service_tally {
-	uint64_t worker_deaths, worker_restarts, crashes_in_calls;
+	uint64_t worker_deaths, worker_restarts, crashes_in_calls, drains;
 	uint64_t worker_commit_failures, worker_commit_deaths;
 	uint64_t calls, failures, revived, buried, dead, malformed;
 	uint64_t redelivered; /* by the broker, whatever the reason */
@@ -88,10 +88,14 @@ typedef struct sim_service {
 	uint16_t commit_trouble, call_crash, fail, stop; /* permille */
 	uint64_t quota_bytes;
 	bool leave_dead; /* nothing is revived in the end */
+	bool restores;   /* once: a backup, and later brought back from it */
+	bool has_backup; /* in DIR/consumer-backup0 */
 
 	bool dying; /* the whole service starts anew */
 	sim_note *notes[SIM_HANDLERS]; /* SIM_EVENTS_MAX each */
 	sim_note *timer_notes;
+	bool *forgotten; /* taken in before a restore, and not known after it */
+	uint64_t excused; /* malformed messages that came before a restore */
 	size_t *outside; /* numbers of events, in order of external effects */
 	size_t outside_count, outside_room;
 	uint64_t next_strange;

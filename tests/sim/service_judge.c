@@ -8,7 +8,9 @@
  * order of effects per key; a timer fired once; nothing came from nowhere.
  *
  * The queue's log and the rows are the witnesses. A dead letter that was
- * retried after its key went on is out of order by the operator's wish.
+ * retried after its key went on is out of order by the operator's wish. What
+ * was taken in after a backup that was brought back is forgotten, and may have
+ * told of effects that are undone: it is judged by what the store has now.
  */
 #include "tests/sim/service.h"
 
@@ -44,6 +46,8 @@ typedef struct judge {
 	size_t told_count;
 	/* it is dead, or waits behind one */
 	bool rest[SIM_HANDLERS][SIM_EVENTS_MAX];
+	bool refused[SIM_EVENTS_MAX]; /* too large */
+	bool restored;
 } judge;
 
 static void judge_text(char ret[SIM_ID_MAX], wb_str from)
@@ -152,6 +156,9 @@ static void judge_dead(judge *j, const char *consumer, bool timers, checker *c)
 		j->s->tally.dead++;
 		if (!timers)
 			judge_note_rest(j, consumer, dead.id);
+		if (dead.reason == WBI_DEAD_TOO_LARGE &&
+		    sim_event_number(dead.id) < SIM_EVENTS_MAX)
+			j->refused[sim_event_number(dead.id)] = true;
 		if (!checker_parked(c, timers ? dead.key : dead.id))
 			sim_fail(j->w, "out of memory");
 	}
@@ -223,8 +230,10 @@ static void judge_complain(judge *j, const char *what, checker *c,
 	if (bad)
 		sim_fail(j->w,
 			 "%s: lost %" PRIu64 ", phantom %" PRIu64
-			 ", reordered %" PRIu64 ", applied again %" PRIu64,
-			 what, n.lost, n.phantom, n.reordered, n.duplicate);
+			 ", reordered %" PRIu64 ", %s %" PRIu64,
+			 what, n.lost, n.phantom, n.reordered,
+			 at_least_once ? "repeats" : "applied again",
+			 n.duplicate);
 	else if (n.parked + n.held > 0 && !may_rest)
 		sim_fail(j->w, "%s: %" PRIu64 " dead, %" PRIu64 " behind them",
 			 what, n.parked, n.held);
@@ -233,6 +242,13 @@ static void judge_complain(judge *j, const char *what, checker *c,
 	if (at_least_once)
 		n.duplicate = 0; /* as it is meant to be outside */
 	checker_add(&j->s->tally.applied, &n);
+}
+
+/* Too large in one form may be small enough in the other, if the routes have
+ * changed when it is sent again. */
+static bool judge_is_certain(const judge *j, size_t number)
+{
+	return !j->s->forgotten[number] && !j->refused[number];
 }
 
 static void judge_appended(judge *j, sim_handler h, checker *c)
@@ -251,7 +267,10 @@ static void judge_appended(judge *j, sim_handler h, checker *c)
 				      note->revived && !strict
 					      ? WB_STR_NULL
 					      : wb_str_from(a->key),
-				      i + 1, CHECKER_COMMITTED) ||
+				      i + 1,
+				      judge_is_certain(j, a->number)
+					      ? CHECKER_COMMITTED
+					      : CHECKER_FORGOTTEN) ||
 		    (note->buried && !checker_discarded(c, id)))
 			sim_fail(j->w, "out of memory");
 	}
@@ -353,7 +372,8 @@ static void judge_gather_told(judge *j)
 	j->told_count = count;
 	qsort(j->told, count, sizeof(*j->told), judge_by_id);
 	for (uint64_t i = 1; i < count; i++)
-		if (!strcmp(j->told[i].id, j->told[i - 1].id) &&
+		if (!j->restored &&
+		    !strcmp(j->told[i].id, j->told[i - 1].id) &&
 		    j->told[i].position != j->told[i - 1].position)
 			sim_fail(j->w,
 				 "'%s' was told twice, at %" PRIu64
@@ -379,17 +399,30 @@ static const judge_told *judge_find_told(const judge *j, const char *id)
 		       : NULL;
 }
 
-static void judge_expect(judge *j, checker *c, char letter, const char *event)
+/* Positions of two origins have no order between them. */
+static void judge_expect(judge *j, checker *c, char letter, const char *event,
+			 checker_fate fate)
 {
 	char id[SIM_ID_MAX + 1];
 	const judge_told *told;
+	bool ordered;
 
 	snprintf(id, sizeof(id), "%c%s", letter, event);
 	told = judge_find_told(j, id);
+	ordered = told && !j->restored;
 	if (!checker_appended(c, wb_str_from(id),
-			      told ? wb_str_from(told->key) : WB_STR_NULL,
-			      told ? told->position : 0, CHECKER_COMMITTED))
+			      ordered ? wb_str_from(told->key) : WB_STR_NULL,
+			      ordered ? told->position : 0, fate))
 		sim_fail(j->w, "out of memory");
+}
+
+static checker_fate judge_fate(const judge *j, sim_handler h, size_t number)
+{
+	if (!judge_is_certain(j, number))
+		return CHECKER_FORGOTTEN;
+	if (!j->s->notes[h][number].buried && !j->rest[h][number])
+		return CHECKER_COMMITTED;
+	return j->restored ? CHECKER_FORGOTTEN : CHECKER_ABORTED;
 }
 
 /* Exactly the effects have told of themselves: what arrived, without what is
@@ -406,9 +439,8 @@ static void judge_told_all(judge *j, checker *c)
 			const judge_arrival *a = &j->arrivals[i];
 			sim_handler h = tellers[t].handler;
 
-			if (!j->s->notes[h][a->number].buried &&
-			    !j->rest[h][a->number])
-				judge_expect(j, c, tellers[t].letter, a->id);
+			judge_expect(j, c, tellers[t].letter, a->id,
+				     judge_fate(j, h, a->number));
 		}
 }
 
@@ -437,8 +469,9 @@ static void judge_results(judge *j)
 
 /* ---- the rest ------------------------------------------------------------ */
 
-/* Set aside, with its bytes: each that came, at least once. */
-static void judge_malformed(judge *j)
+/* Refused before any handler: what has no id, each that came at least once, and
+ * what is too large. */
+static void judge_refused(judge *j)
 {
 	uint64_t before = j->s->tally.dead;
 	checker *c = checker_new();
@@ -449,7 +482,7 @@ static void judge_malformed(judge *j)
 	}
 	judge_dead(j, "", false, c);
 	j->s->tally.malformed += j->malformed;
-	if (j->s->tally.dead - before < j->malformed)
+	if (j->s->tally.dead - before + j->s->excused < j->malformed)
 		sim_fail(j->w,
 			 "%" PRIu64 " messages without an id came, %" PRIu64
 			 " are set aside",
@@ -504,14 +537,14 @@ static void judge_check(judge *j)
 static void judge_all(judge *j)
 {
 	judge_arrivals(j);
+	if (!j->w->failed)
+		judge_refused(j);
 	for (size_t h = 0; h < SIM_HANDLERS && !j->w->failed; h++)
 		judge_handler(j, (sim_handler)h);
 	if (!j->w->failed)
 		judge_timers(j);
 	if (!j->w->failed)
 		judge_results(j);
-	if (!j->w->failed)
-		judge_malformed(j);
 	if (!j->w->failed)
 		judge_sum(j);
 }
@@ -528,6 +561,7 @@ void sim_service_judge(sim_service *s)
 	}
 	j->s = s;
 	j->w = s->world;
+	j->restored = s->tally.service_restores > 0;
 	judge_all(j);
 	wbi_txn_abort(j->txn);
 	if (!j->w->failed && j->w->seed % SIM_CHECK_EVERY == 0)

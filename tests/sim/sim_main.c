@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/kit/scratch.h"
@@ -114,6 +115,7 @@ static const struct {
 #define MAIN_SERVICE(field) offsetof(sim_tally, service.field)
 	{"workers", MAIN_SERVICE(worker_restarts)},
 	{"worker-deaths", MAIN_SERVICE(worker_deaths)},
+	{"worker-drains", MAIN_SERVICE(drains)},
 	{"worker-commit-failures", MAIN_SERVICE(worker_commit_failures)},
 	{"worker-deaths-in-commit", MAIN_SERVICE(worker_commit_deaths)},
 	{"crashes-in-calls", MAIN_SERVICE(crashes_in_calls)},
@@ -124,6 +126,8 @@ static const struct {
 	{"dead-retried", MAIN_SERVICE(revived)},
 	{"dead-discarded", MAIN_SERVICE(buried)},
 	{"malformed", MAIN_SERVICE(malformed)},
+	{"worker-backups", MAIN_SERVICE(service_backups)},
+	{"worker-restores", MAIN_SERVICE(service_restores)},
 #undef MAIN_SERVICE
 };
 
@@ -295,6 +299,8 @@ int main(int argc, char **argv)
 	for (uint64_t job = 1; job < a.jobs; job++)
 		bad += fds[job] >= 0 ? main_collect(fds[job], &sum)
 				     : main_run(&a, job, &sum);
+	while (wait(NULL) > 0)
+		;
 	main_report(&sum);
 	return bad == 0 ? 0 : 1;
 }
