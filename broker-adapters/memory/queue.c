@@ -2,8 +2,9 @@
 /*
  * Queues: what is ready, what each consumer has unacked, and the log of every
  * arrival. An entry is owned by exactly one list. `place` numbers arrivals, so
- * a requeued message finds its old place again: RabbitMQ does the same
- * ("Consumer Acknowledgements", requeue), and order per queue rests on it.
+ * a requeued message finds its old place again: RabbitMQ does the same if it
+ * can ("Consumer Acknowledgements", requeue), and order per queue rests on it.
+ * Under chaos it may go to the end.
  */
 #include <stdlib.h>
 
@@ -163,12 +164,15 @@ void wbi_mem_queue_join(wbi_mem_queue *queue, wbi_mem_link *link)
 	link->queue = queue;
 }
 
-static void queue_requeue(wbi_mem_queue *queue, wbi_mem_entry *entry)
+static void queue_requeue(wbi_mem_link *link, wbi_mem_entry *entry)
 {
+	wbi_mem_queue *queue = link->queue;
 	wbi_mem_entry *at = queue->ready.first;
 
 	entry->redelivered = true;
 	entry->asked = false;
+	if (wbi_mem_chance(link->memory, link->memory->chaos.misplace))
+		entry->place = queue->next_place++;
 	while (at && at->place <= entry->place)
 		at = at->next;
 	queue_insert_before(&queue->ready, at, entry);
@@ -187,7 +191,7 @@ void wbi_mem_queue_leave(wbi_mem_link *link)
 
 		queue_remove(&link->unacked, entry);
 		queue->stat.unacked--;
-		queue_requeue(queue, entry);
+		queue_requeue(link, entry);
 	}
 	while (queue->consumers[i] != link)
 		i++;
@@ -253,7 +257,7 @@ void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue)
 	}
 	queue_remove(&link->unacked, entry);
 	link->queue->stat.unacked--;
-	queue_requeue(link->queue, entry);
+	queue_requeue(link, entry);
 }
 
 void wbi_mem_queue_delete(wbi_mem_queue *queue)

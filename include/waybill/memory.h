@@ -181,6 +181,7 @@ typedef struct wb_memory_chaos {
 	/* for each connect and each delivery: */
 	uint16_t refuse;
 	uint16_t duplicate;
+	uint16_t misplace; /* for each requeue: it goes to the queue's end */
 	uint32_t outage_max_us; /* 0: one second */
 	uint32_t read_max;      /* messages read per step: 1 to this many; 0:
 				   as the settings say */

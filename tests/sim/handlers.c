@@ -42,6 +42,11 @@ size_t sim_event_number(wb_str id)
 	return id.ptr[0] == 'x' ? n + HANDLERS_STRANGE : n;
 }
 
+wb_str sim_event_source(size_t number)
+{
+	return wb_str_from(number >= HANDLERS_STRANGE ? "stranger" : "/sim");
+}
+
 static bool handlers_begins(wb_str type, const char *with)
 {
 	size_t len = strlen(with);

@@ -83,6 +83,9 @@ static void service_choose_troubles(sim_service *s)
 void sim_service_chaos(sim_service *s, wb_memory_chaos *chaos)
 {
 	chaos->duplicate = service_some(s, 200);
+	if (seeded_random_chance(&s->random, 300))
+		chaos->misplace = service_some(s, 500);
+	s->misplaced = chaos->misplace > 0;
 }
 
 /* ---- store --------------------------------------------------------------- */
@@ -304,19 +307,15 @@ static void service_forget(sim_service *s)
 	for (uint64_t i = 0; (m = wb_memory_arrival(w->memory, SIM_QUEUE, i));
 	     i++) {
 		size_t number = sim_event_number(m->message_id);
-		wb_str source = wb_str_from(m->message_id.len > 0 &&
-							    *m->message_id.ptr ==
-								    'x'
-						    ? "stranger"
-						    : "/sim");
 
 		s->excused += m->message_id.len == 0;
 		if (number < SIM_EVENTS_MAX)
 			s->forgotten[number] =
 				wbi_seen_get(txn,
 					     wbi_store_get_tables(s->store),
-					     source, m->message_id, &position,
-					     NULL) == WB_ENOTFOUND;
+					     sim_event_source(number),
+					     m->message_id, &position, NULL) ==
+				WB_ENOTFOUND;
 	}
 	wbi_txn_abort(txn);
 }

@@ -91,7 +91,8 @@ typedef struct sim_service {
 	bool restores;   /* once: a backup, and later brought back from it */
 	bool has_backup; /* in DIR/consumer-backup0 */
 
-	bool dying; /* the whole service starts anew */
+	bool misplaced;  /* requeued messages may lose their place */
+
 	sim_note *notes[SIM_HANDLERS]; /* SIM_EVENTS_MAX each */
 	sim_note *timer_notes;
 	bool *forgotten; /* taken in before a restore, and not known after it */
@@ -104,6 +105,7 @@ typedef struct sim_service {
 
 /* The number of an event from its id, below SIM_EVENTS_MAX; that: none. */
 size_t sim_event_number(wb_str id);
+wb_str sim_event_source(size_t number);
 bool sim_handler_wants(sim_handler h, wb_str type);
 
 /* handlers.c */

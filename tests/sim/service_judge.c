@@ -244,6 +244,24 @@ static void judge_complain(judge *j, const char *what, checker *c,
 	checker_add(&j->s->tally.applied, &n);
 }
 
+/* Where it is in the order: as the queue had it, or, if that loses track of
+ * places, as it was first taken in. */
+static uint64_t judge_place(judge *j, size_t index)
+{
+	const judge_arrival *a = &j->arrivals[index];
+	uint64_t position = 0;
+	wb_code code;
+
+	if (!j->s->misplaced)
+		return index + 1;
+	code = wbi_seen_get(j->txn, wbi_store_get_tables(j->s->store),
+			    sim_event_source(a->number), wb_str_from(a->id),
+			    &position, &j->w->err);
+	if (code != WB_OK && code != WB_ENOTFOUND)
+		sim_fail(j->w, "seen: %s", j->w->err.text);
+	return position;
+}
+
 /* Too large in one form may be small enough in the other, if the routes have
  * changed when it is sent again. */
 static bool judge_is_certain(const judge *j, size_t number)
@@ -267,7 +285,7 @@ static void judge_appended(judge *j, sim_handler h, checker *c)
 				      note->revived && !strict
 					      ? WB_STR_NULL
 					      : wb_str_from(a->key),
-				      i + 1,
+				      judge_place(j, i),
 				      judge_is_certain(j, a->number)
 					      ? CHECKER_COMMITTED
 					      : CHECKER_FORGOTTEN) ||
