@@ -83,8 +83,8 @@ bug ack-before-commit inbox/ingest_batch.c \
 bug dedupe-mark-not-written inbox/ingest_batch.c \
 	'/^static wb_code write_item(/,/^}/s/code = wbi_seen_add(/code = WB_OK;\n\t\tif (0)\n\t\t\tcode = wbi_seen_add(/'
 bug dedupe-mark-in-a-commit-of-its-own inbox/ingest_batch.c \
-	'/^static wb_code write_item(/,/^}/s/code = wbi_seen_add(/code = wbi_seen_get(w->txn, w->tables, event->source, event->id, \&known, err);\n\t\tcode = code == WB_OK ? WB_EEXISTS : code == WB_ENOTFOUND ? WB_OK : code;\n\t\tif (0)\n\t\t\tcode = wbi_seen_add(/
-	s/^\tcode = wbi_txn_commit(w.txn, err);/&\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(ingest->store), true, \&w.txn, err);\n\tfor (uint32_t i = batch->done; code == WB_OK \&\& i < w.at; i++) {\n\t\tuint64_t known;\n\t\tif (!batch->items[i].dead)\n\t\t\tcode = wbi_seen_add(w.txn, w.tables, batch->events[i].source, batch->events[i].id, 1, w.age_us, \&known, err);\n\t\tcode = code == WB_EEXISTS ? WB_OK : code;\n\t}\n\tif (code == WB_OK)\n\t&/'
+	's/code = wbi_seen_finish(w->seen, w->age_us, err);/code = WB_OK;/
+	s/^\tcode = wbi_txn_commit(w.txn, err);/&\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(ingest->store), true, \&w.txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\tcode = wbi_seen_open(ingest->store, w.txn, \&w.seen, err);\n\tfor (uint32_t i = batch->done; code == WB_OK \&\& i < w.at; i++) {\n\t\tuint64_t known;\n\t\tif (!batch->items[i].dead)\n\t\t\tcode = wbi_seen_add(w.seen, batch->events[i].source, batch->events[i].id, w.head, \&known, err);\n\t\tcode = code == WB_EEXISTS ? WB_OK : code;\n\t}\n\tif (code == WB_OK)\n\t\tcode = wbi_seen_finish(w.seen, w.age_us, err);\n\twbi_seen_close(w.seen);\n\tif (code == WB_OK)\n\t&/'
 bug follower-overtakes-a-retry inbox/dispatch_batch.c \
 	's/if (keyed && c->has_group)/if (keyed \&\& c->has_group \&\& 0)/'
 bug cursor-in-a-commit-of-its-own inbox/dispatch.c \

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lib/journal/inbox_rows.h"
+#include "lib/journal/seen.h"
 #include "lib/journal/maintain.h"
 #include "lib/store/store.h"
 #include "tests/sim/operator.h"
@@ -295,12 +295,15 @@ static void service_forget(sim_service *s)
 {
 	sim_world *w = s->world;
 	const wb_message *m;
-	MDB_txn *txn;
+	wbi_seen *seen = NULL;
+	MDB_txn *txn = NULL;
 	uint64_t position;
 
 	if (wbi_txn_begin(wb_store_env(s->store), false, &txn, &w->err) !=
-	    WB_OK) {
+		    WB_OK ||
+	    wbi_seen_open(s->store, txn, &seen, &w->err) != WB_OK) {
 		sim_fail(w, "forgetting: %s", w->err.text);
+		wbi_txn_abort(txn);
 		return;
 	}
 	s->excused = 0;
@@ -311,12 +314,11 @@ static void service_forget(sim_service *s)
 		s->excused += m->message_id.len == 0;
 		if (number < SIM_EVENTS_MAX)
 			s->forgotten[number] =
-				wbi_seen_get(txn,
-					     wbi_store_get_tables(s->store),
-					     sim_event_source(number),
+				wbi_seen_get(seen, sim_event_source(number),
 					     m->message_id, &position, NULL) ==
 				WB_ENOTFOUND;
 	}
+	wbi_seen_close(seen);
 	wbi_txn_abort(txn);
 }
 
@@ -387,12 +389,14 @@ static void service_strange(sim_service *s)
 	uint64_t kind = service_draw(s, 4);
 	wb_message m = {.exchange = wb_str_from(SIM_INLET),
 			.routing_key = wb_str_from("stock.strange"),
-			.app_id = wb_str_from("stranger"),
-			.body = wb_str_from("strange")};
-	char id[SIM_ID_MAX];
+			.app_id = wb_str_from("stranger")};
+	char id[SIM_ID_MAX], body[SIM_ID_MAX];
 
 	if (kind < 2)
 		s->next_strange++;
+	snprintf(body, sizeof(body), "strange %llu",
+		 (unsigned long long)++s->strange_sent);
+	m.body = wb_str_from(body);
 	snprintf(id, sizeof(id), "x%llu",
 		 (unsigned long long)(kind < 2 ? s->next_strange
 					       : service_draw(

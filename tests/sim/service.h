@@ -99,7 +99,7 @@ typedef struct sim_service {
 	uint64_t excused; /* malformed messages that came before a restore */
 	size_t *outside; /* numbers of events, in order of external effects */
 	size_t outside_count, outside_room;
-	uint64_t next_strange;
+	uint64_t next_strange, strange_sent;
 	sim_service_tally tally;
 } sim_service;
 

@@ -21,6 +21,7 @@
 #include "lib/event/record.h"
 #include "lib/journal/inbox_rows.h"
 #include "lib/journal/maintain.h"
+#include "lib/journal/seen.h"
 #include "tests/sim/world.h"
 
 typedef struct judge_arrival {
@@ -39,6 +40,7 @@ typedef struct judge {
 	sim_service *s;
 	sim_world *w;
 	MDB_txn *txn;
+	wbi_seen *seen;
 	judge_arrival *arrivals; /* the first of each event */
 	size_t arrival_count;
 	uint64_t malformed;
@@ -254,9 +256,8 @@ static uint64_t judge_place(judge *j, size_t index)
 
 	if (!j->s->misplaced)
 		return index + 1;
-	code = wbi_seen_get(j->txn, wbi_store_get_tables(j->s->store),
-			    sim_event_source(a->number), wb_str_from(a->id),
-			    &position, &j->w->err);
+	code = wbi_seen_get(j->seen, sim_event_source(a->number),
+			    wb_str_from(a->id), &position, &j->w->err);
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		sim_fail(j->w, "seen: %s", j->w->err.text);
 	return position;
@@ -571,9 +572,13 @@ void sim_service_judge(sim_service *s)
 {
 	judge *j = calloc(1, sizeof(*j));
 
-	if (!j || wbi_txn_begin(wb_store_env(s->store), false, &j->txn,
-				&s->world->err) != WB_OK) {
+	if (!j ||
+	    wbi_txn_begin(wb_store_env(s->store), false, &j->txn,
+			  &s->world->err) != WB_OK ||
+	    wbi_seen_open(s->store, j->txn, &j->seen, &s->world->err) !=
+		    WB_OK) {
 		sim_fail(s->world, "the judge: %s", s->world->err.text);
+		wbi_txn_abort(j ? j->txn : NULL);
 		free(j);
 		return;
 	}
@@ -581,6 +586,7 @@ void sim_service_judge(sim_service *s)
 	j->w = s->world;
 	j->restored = s->tally.service_restores > 0;
 	judge_all(j);
+	wbi_seen_close(j->seen);
 	wbi_txn_abort(j->txn);
 	if (!j->w->failed && j->w->seed % SIM_CHECK_EVERY == 0)
 		judge_check(j);
