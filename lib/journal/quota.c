@@ -32,11 +32,19 @@ typedef struct quota {
 	wbi_quota marks;
 } quota;
 
+static void quota_marks(const wbi_journal *journal, wbi_quota *ret)
+{
+	const wbi_store_info *info = wbi_store_get_info(journal->store);
+
+	ret->hard_bytes = info->quota_bytes;
+	/* In this order there is no overflow; 99 bytes are lost. */
+	ret->soft_bytes = info->quota_bytes / 100 * info->quota_soft_pct;
+}
+
 static wb_code quota_measure(const wbi_journal *journal, MDB_txn *txn,
 			     uint64_t parked, quota *ret, wb_error *err)
 {
 	const wbi_store_tables *t = wbi_store_get_tables(journal->store);
-	const wbi_store_info *info = wbi_store_get_info(journal->store);
 	const struct {
 		wbi_table table;
 		quota_share share;
@@ -63,10 +71,38 @@ static wb_code quota_measure(const wbi_journal *journal, MDB_txn *txn,
 		q.shares[tables[i].share] += bytes;
 		q.marks.used_bytes += bytes;
 	}
-	q.marks.hard_bytes = info->quota_bytes;
-	/* In this order there is no overflow; 99 bytes are lost. */
-	q.marks.soft_bytes = info->quota_bytes / 100 * info->quota_soft_pct;
+	quota_marks(journal, &q.marks);
 	*ret = q;
+	return WB_OK;
+}
+
+/*
+ * The same for the marks alone, as each append asks: of what is neither journal
+ * it believes what the first one in this transaction has seen. A transaction
+ * is short, and what it adds there is seen by the next.
+ */
+static wb_code quota_glance(const wbi_journal *journal, MDB_txn *txn,
+			    quota *ret, wb_error *err)
+{
+	const wbi_store_tables *t = wbi_store_get_tables(journal->store);
+	wbi_store_memo *memo = wbi_store_get_memo(journal->store);
+	uint64_t outbox, inbox, rows;
+	wb_code code = wbi_table_size(txn, t->outbox, &outbox, &rows, err);
+
+	if (code == WB_OK)
+		code = wbi_table_size(txn, t->inbox, &inbox, &rows, err);
+	if (code != WB_OK)
+		return code;
+	if (memo->quota_txn != wbi_txn_id(txn)) {
+		code = quota_measure(journal, txn, 0, ret, err);
+		if (code != WB_OK)
+			return code;
+		memo->quota_rest = ret->marks.used_bytes - outbox - inbox;
+		memo->quota_txn = wbi_txn_id(txn);
+	}
+	quota_marks(journal, &ret->marks);
+	ret->marks.used_bytes =
+		outbox + inbox + memo->quota_rest + memo->parked_bytes;
 	return WB_OK;
 }
 
@@ -250,7 +286,13 @@ wb_code wbi_retention_admit(const wbi_journal *journal, MDB_txn *txn,
 	wb_code code;
 
 	*ret_pruned = false;
-	code = quota_measure(journal, txn, memo->parked_bytes, &q, err);
+	code = quota_glance(journal, txn, &q, err);
+	if (code == WB_OK && quota_fits(&q.marks, bytes)) {
+		quota_soft(journal, &q.marks);
+		return WB_OK;
+	}
+	if (code == WB_OK)
+		code = quota_measure(journal, txn, memo->parked_bytes, &q, err);
 	if (code == WB_OK && !quota_fits(&q.marks, bytes)) {
 		*ret_pruned = true;
 		code = quota_prune(journal, txn, err);

@@ -66,6 +66,8 @@ typedef struct wbi_store_memo {
 	uint64_t relay_txn; /* what follows was read at this commit; 0: never */
 	uint64_t floor;     /* prune up to here, 0: nothing */
 	uint64_t parked_bytes;
+	uint64_t quota_txn;  /* in this transaction, ... */
+	uint64_t quota_rest; /* ... the tables that are no journal took this */
 	/* Randomness for ids, fetched in one call for many: a system call each
 	 * would cost as much as the rest of an append. */
 	uint8_t random[1024];
