@@ -108,8 +108,7 @@ static void a_conflict_names_what_was_expected_and_what_is(void **state)
 	rig_assert_sound(place->store);
 }
 
-static void
-a_repeat_with_its_ids_and_version_is_answered_as_before(void **state)
+static void a_repeat_with_its_ids_is_answered_as_before(void **state)
 {
 	const wb_event both[] = {{.type = S("x"), .id = S("i1")},
 				 {.type = S("x"), .id = S("i2")}};
@@ -433,7 +432,7 @@ int main(void)
 		TEST(versions_are_counted_per_stream_and_positions_in_all),
 		TEST(many_versions_are_read_both_ways_and_from_each),
 		TEST(a_conflict_names_what_was_expected_and_what_is),
-		TEST(a_repeat_with_its_ids_and_version_is_answered_as_before),
+		TEST(a_repeat_with_its_ids_is_answered_as_before),
 		TEST(several_streams_are_one_transaction),
 		TEST(an_event_of_a_stream_has_its_subject_version_and_key),
 		TEST(a_bad_name_is_refused_with_the_reason),
