@@ -22,6 +22,7 @@
 #include "lib/base/error.h"
 #include "lib/base/text.h"
 #include "lib/event/record.h"
+#include "lib/journal/stream_rows.h"
 
 enum {
 	TRACK_CLOCK_EACH = 16,   /* events between two looks at the clock */
@@ -328,6 +329,19 @@ static wb_code track_follow(wbi_track *track, const wb_event *event, wb_str reco
 	return code;
 }
 
+/* What the event said is not there any more: no policy can make up for it. */
+static void track_truncated(wbi_track *track, const wb_event *event,
+			   uint64_t position)
+{
+	wb_error_clear(&track->stuck);
+	WBI_FAIL(&track->stuck, WB_ETRUNCATED,
+		 "position %" PRIu64 ", version %" PRIu64 " of stream \"%.*s\", "
+		 "was truncated, and the model cannot be built without it; give "
+		 "the projection from_snapshot and rebuild",
+		 position, event->sequence, (int)event->subject.len,
+		 event->subject.ptr);
+}
+
 /* An error: all since the last commit is to be taken back. */
 static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 			  uint64_t position, bool *ret_passed, wb_error *err)
@@ -339,6 +353,10 @@ static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 	if (!wbi_types_take(track->types, event->type)) {
 		track->passed++;
 		*ret_passed = true;
+		return WB_OK;
+	}
+	if (wbi_record_flags(record) & WBI_RECORD_STUB) {
+		track_truncated(track, event, position);
 		return WB_OK;
 	}
 	if (track->aside_keys > 0) {
@@ -379,7 +397,8 @@ static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 
 /* ---- many ---------------------------------------------------------------------------- */
 
-static wb_code track_snapshot(wbi_track *track, wb_error *err)
+/* Begin behind `gone`: up to there the journal has not all of its events. */
+static wb_code track_snapshot(wbi_track *track, uint64_t gone, wb_error *err)
 {
 	const wb_projection *p = track->projection;
 	wb_error failed = WB_ERROR_INIT;
@@ -396,17 +415,17 @@ static wb_code track_snapshot(wbi_track *track, wb_error *err)
 		return WB_OK;
 	}
 	track->model->txn = track->txn;
-	track->model->position = track->first - 1;
+	track->model->position = gone;
 	wb_error_clear(&track->model->broken);
 	track_outcome(track,
 		     p->from_snapshot(track->model, track->journal.store,
-				      track->first - 1, &failed),
+				      gone, &failed),
 		     &failed);
 	track->model->txn = NULL;
 	if (failed.code != WB_OK)
 		return WBI_FAIL_FOREIGN(err, failed.code, failed.foreign,
 					"from_snapshot: %.400s", failed.text);
-	track->position = track->first - 1;
+	track->position = gone;
 	track->event_id[0] = '\0';
 	track->dirty = true;
 	return WB_OK;
@@ -458,8 +477,31 @@ static wb_code track_read(wbi_track *track, MDB_txn *txn, track_run *run,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
+/*
+ * Up to where events are gone: pruned at the front, or, which only matters to a
+ * model that is empty and knows how to begin elsewhere, truncated from streams.
+ */
+static wb_code track_gone(const wbi_track *track, MDB_txn *txn, uint64_t *ret,
+			 wb_error *err)
+{
+	uint64_t truncated = 0;
+	wb_code code = WB_OK;
+
+	*ret = track->first > 0 ? track->first - 1 : 0;
+	if (track->position > 0 || !track->projection->from_snapshot ||
+	    track->journal.kind != WBI_OUTBOX)
+		return WB_OK;
+	code = wbi_streams_truncated_to(
+		txn, wbi_store_get_tables(track->journal.store), &truncated,
+		err);
+	if (truncated > *ret)
+		*ret = truncated;
+	return code;
+}
+
 static wb_code track_work(wbi_track *track, track_run *run, wb_error *err)
 {
+	uint64_t gone;
 	MDB_txn *txn;
 	wb_code code = track_begin(track, err);
 
@@ -472,10 +514,12 @@ static wb_code track_work(wbi_track *track, track_run *run, wb_error *err)
 	track->seen_txn = wbi_txn_id(txn);
 	code = wbi_journal_range(&track->journal, txn, &track->first, &track->head,
 				 err);
-	if (code == WB_OK && track->first > track->position + 1) {
+	if (code == WB_OK)
+		code = track_gone(track, txn, &gone, err);
+	if (code == WB_OK && gone > track->position) {
 		/* It may want the store for itself. */
 		wbi_txn_abort(txn);
-		return track_snapshot(track, err);
+		return track_snapshot(track, gone, err);
 	}
 	if (code == WB_OK)
 		code = track_read(track, txn, run, err);

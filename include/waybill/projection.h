@@ -115,10 +115,12 @@ typedef struct wb_projection {
 	 */
 	wb_str (*key)(const wb_event *event, char *buf, size_t size);
 	/*
-	 * The journal begins behind `position`: what was there before is gone.
-	 * Fill the empty model with what it would be at `position`. NULL: such a
-	 * journal is refused. The model's other tables are empty; called once
-	 * per generation, in one transaction of it.
+	 * The journal begins behind `position`, or streams were truncated up to
+	 * there: not all that was there is there any more. Fill the empty model
+	 * with what it would be at `position`. NULL: such a journal, and the
+	 * first truncated event of `types`, is refused. The model's other
+	 * tables are empty; called once per generation, in one transaction of
+	 * it.
 	 */
 	wb_code (*from_snapshot)(wb_model *model, wb_store *store,
 				 uint64_t position, wb_error *err);

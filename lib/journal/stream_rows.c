@@ -352,6 +352,33 @@ wb_code wbi_list_below(MDB_txn *txn, const wbi_store_tables *tables,
 	return WB_OK;
 }
 
+wb_code wbi_streams_truncated_to(MDB_txn *txn, const wbi_store_tables *tables,
+				 uint64_t *ret, wb_error *err)
+{
+	wb_str name = WB_STR_NULL, row;
+	wbi_move move = WBI_FIRST;
+	wbi_cursor *cursor = NULL;
+	wb_code code = wbi_cursor_open(txn, tables->streams, &cursor, err);
+
+	*ret = 0;
+	for (; code == WB_OK; move = WBI_NEXT) {
+		wbi_list_view view = {0};
+		wbi_stream_head head;
+		uint64_t at = 0;
+
+		code = wbi_cursor_move(cursor, move, &name, &row, err);
+		if (code == WB_OK)
+			code = wbi_stream_head_decode(name, row, &head, err);
+		if (code == WB_OK && head.floor > 1)
+			code = wbi_list_at(txn, tables, &head.list,
+					   head.floor - 2, &view, &at, err);
+		if (code == WB_OK && at > *ret)
+			*ret = at;
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
 /* ---- snapshots ----------------------------------------------------------- */
 
 wb_code wbi_snapshot_put(MDB_txn *txn, const wbi_store_tables *tables,

@@ -76,6 +76,11 @@ wb_code wbi_category_head_put(MDB_txn *txn, const wbi_store_tables *tables,
 wb_code wbi_category_head_decode(wb_str name, wb_str row,
 				 wbi_category_head *ret, wb_error *err);
 
+/* The highest position of an event that was truncated; 0: none was. Looks at
+ * every stream. */
+wb_code wbi_streams_truncated_to(MDB_txn *txn, const wbi_store_tables *tables,
+				 uint64_t *ret, wb_error *err);
+
 /* ---- lists --------------------------------------------------------------- */
 
 /* Add an item behind the others; the caller writes the head afterwards. A list
