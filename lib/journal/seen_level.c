@@ -331,38 +331,88 @@ wb_code seen_level_merge(wbi_seen *seen, unsigned level,
 
 /* ---- moving on ---------------------------------------------------------- */
 
-/* Whole chunks, in turn around the level, of `need` entries or a few more. */
-static wb_code spill_read(wbi_seen *seen, level_run *run, size_t need,
-			  wb_error *err)
+/*
+ * What is taken is taken in turn around the level: there it has been growing
+ * for longest, so many entries of it go into the same chunks of the next level.
+ * That is why it is cut out exactly: a chunk at the cut begins far back, where
+ * the level is nearly empty.
+ */
+typedef struct level_cut {
+	level_run *run;
+	size_t from, to; /* of its entries */
+} level_cut;
+
+/* Chunks with `need` entries behind the mark, or with all there are. */
+static wb_code cut_read(const uint8_t mark[SEEN_KEY], size_t need,
+			wbi_cursor *cursor, level_cut *cut, wb_error *err)
 {
-	uint8_t *taken = seen->state.taken[run->level];
+	level_run *run = cut->run;
 	wb_str key, row;
+	wb_code code = level_seek(cursor, run->level, mark, &key, &row, err);
+
+	run->chunks = run->count = cut->from = cut->to = 0;
+	while (code == WB_OK && run_is_of(run, key) &&
+	       cut->to - cut->from < need && run->chunks < LEVEL_RUN) {
+		code = run_add(run, key, row, err);
+		if (code == WB_OK)
+			code = wbi_cursor_move(cursor, WBI_NEXT, &key, &row,
+					       err);
+		if (run->chunks == 1) {
+			cut->from = seen_search(run->entries, run->count, mark);
+			if (cut->from < run->count &&
+			    !seen_compare(run->entries[cut->from].key, mark))
+				cut->from++;
+		}
+		cut->to = run->count;
+	}
+	if (cut->to - cut->from > need)
+		cut->to = cut->from + need;
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
+/* The next in turn: at the end of the level, its beginning. */
+static wb_code cut_next(wbi_seen *seen, size_t need, level_cut *cut,
+			wb_error *err)
+{
+	uint8_t *mark = seen->state.taken[cut->run->level];
 	wbi_cursor *cursor;
 	wb_code code = wbi_cursor_open(seen->txn, seen->table, &cursor, err);
 
 	if (code != WB_OK)
 		return code;
-	code = level_seek(cursor, run->level, taken, &key, &row, err);
-	if (code == WB_ENOTFOUND) {
-		memset(taken, 0, SEEN_KEY);
-		code = level_seek(cursor, run->level, taken, &key, &row, err);
-	}
-	while (code == WB_OK && run_is_of(run, key) && run->count < need &&
-	       run->chunks < LEVEL_RUN) {
-		code = run_add(run, key, row, err);
-		memcpy(taken, key.ptr + 1, SEEN_KEY);
-		if (code == WB_OK)
-			code = wbi_cursor_move(cursor, WBI_NEXT, &key, &row,
-					       err);
+	code = cut_read(mark, need, cursor, cut, err);
+	if (code == WB_OK && cut->from == cut->to) {
+		memset(mark, 0, SEEN_KEY);
+		code = cut_read(mark, need, cursor, cut, err);
 	}
 	wbi_cursor_close(cursor);
-	return code == WB_ENOTFOUND ? WB_OK : code;
+	if (code == WB_OK && cut->from < cut->to)
+		memcpy(mark, cut->run->entries[cut->to - 1].key, SEEN_KEY);
+	return code;
+}
+
+/* Write back what is before and behind the cut, and move on what is in it. */
+static wb_code cut_move(wbi_seen *seen, const level_cut *cut, wb_error *err)
+{
+	level_run *run = cut->run;
+	size_t behind = run->count - cut->to;
+	wb_code code;
+
+	memcpy(run->merged, run->entries, cut->from * sizeof(seen_entry));
+	memcpy(run->merged + cut->from, run->entries + cut->to,
+	       behind * sizeof(seen_entry));
+	code = run_write(seen, run, run->merged, cut->from + behind, err);
+	if (code == WB_OK && cut->from < cut->to)
+		code = seen_level_merge(seen, run->level + 1,
+					run->entries + cut->from,
+					cut->to - cut->from, err);
+	return code;
 }
 
 wb_code seen_level_spill(wbi_seen *seen, unsigned level, wb_error *err)
 {
 	uint64_t room = SEEN_FIRST, count = seen->state.counts[level];
-	level_run *run = NULL;
+	level_cut cut = {.from = 0};
 	size_t need;
 	wb_code code;
 
@@ -370,18 +420,15 @@ wb_code seen_level_spill(wbi_seen *seen, unsigned level, wb_error *err)
 		room *= SEEN_GROWTH;
 	if (count <= room || level + 1 == WBI_SEEN_LEVELS)
 		return WB_OK;
-	need = count - room < SEEN_BATCH ? (size_t)(count - room) : SEEN_BATCH;
-	code = run_new(level, &run, err);
+	need = count - room < LEVEL_TAKE ? (size_t)(count - room) : LEVEL_TAKE;
+	code = run_new(level, &cut.run, err);
 	if (code != WB_OK)
 		return code;
 	level_forget_looks(seen);
-	code = spill_read(seen, run, need, err);
+	code = cut_next(seen, need, &cut, err);
 	if (code == WB_OK)
-		code = run_remove(seen, run, err);
-	if (code == WB_OK && run->count > 0)
-		code = seen_level_merge(seen, level + 1, run->entries,
-					run->count, err);
-	free(run);
+		code = cut_move(seen, &cut, err);
+	free(cut.run);
 	return code;
 }
 

@@ -202,13 +202,54 @@ wb_code seen_chunk_put(MDB_txn *txn, wbi_table table, unsigned level,
 	return WB_OK;
 }
 
+/* Where `key` would be if the keys from 0 to `count` were evenly spread. */
+static size_t seen_guess(const seen_entry *entries, size_t count,
+			 const uint8_t key[SEEN_KEY])
+{
+	uint64_t first = wbi_get_be64(entries[0].key);
+	uint64_t last = wbi_get_be64(entries[count - 1].key);
+	uint64_t at = wbi_get_be64(key);
+
+	if (at <= first)
+		return 0;
+	if (at >= last)
+		return count - 1;
+	return (size_t)((at - first) / ((last - first) / count + 1));
+}
+
+/*
+ * From a guess outwards, then by halves: keys are hashes or times, so the guess
+ * is good, and a chunk that nobody looked at lately is not pulled into the
+ * cache by looking all over it. However bad the guess is, it takes twice as
+ * many steps as halving alone at most.
+ */
 size_t seen_search(const seen_entry *entries, size_t count,
 		   const uint8_t key[SEEN_KEY])
 {
-	size_t low = 0, high = count;
+	size_t low = 0, high = count, step = 1, at;
 
+	if (count == 0)
+		return 0;
+	at = seen_guess(entries, count, key);
+	if (seen_compare(entries[at].key, key) < 0) {
+		for (low = at + 1; step < high - at; step *= 2) {
+			if (seen_compare(entries[at + step].key, key) >= 0) {
+				high = at + step;
+				break;
+			}
+			low = at + step + 1;
+		}
+	} else {
+		for (high = at; step <= at; step *= 2) {
+			if (seen_compare(entries[at - step].key, key) < 0) {
+				low = at - step + 1;
+				break;
+			}
+			high = at - step;
+		}
+	}
 	while (low < high) {
-		size_t middle = (low + high) / 2;
+		size_t middle = low + (high - low) / 2;
 
 		if (seen_compare(entries[middle].key, key) < 0)
 			low = middle + 1;
