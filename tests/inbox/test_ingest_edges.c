@@ -2,6 +2,8 @@
 /* Ingest: what is no event, stores without room, queues of other stores, and
  * what an operator reads. */
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/event/raw.h"
 #include "tests/inbox/ingest_rig.h"
@@ -292,6 +294,62 @@ static void without_room_nothing_is_acked_until_there_is(void **state)
 	assert_int_equal(ingest_rig_stat(&rig).appended, 3000);
 	assert_int_equal(ingest_rig_stat(&rig).duplicates, 0);
 	assert_int_equal(wb_memory_get_stat(rig.memory).connects, 1);
+	ingest_rig_fini(&rig);
+}
+
+/* What a service does that enlarges its map and fills it. */
+static void enlarge(const char *dir)
+{
+	static char large[3 << 20];
+	MDB_val key = {1, (void *)(uintptr_t) "k"};
+	MDB_val value = {sizeof(large), large};
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	if (mdb_env_create(&env) || mdb_env_set_maxdbs(env, 4) ||
+	    mdb_env_set_mapsize(env, 64 << 20) ||
+	    mdb_env_open(env, dir, MDB_NOTLS, 0600) ||
+	    mdb_txn_begin(env, NULL, 0, &txn) ||
+	    mdb_dbi_open(txn, "own", MDB_CREATE, &dbi) ||
+	    mdb_put(txn, dbi, &key, &value, 0) || mdb_txn_commit(txn))
+		_exit(1);
+	_exit(0);
+}
+
+static void a_map_that_another_process_enlarged_is_taken_over(void **state)
+{
+	test_place *place = *state;
+	wb_store_options options = test_store_options();
+	wb_error err = WB_ERROR_INIT;
+	int status = 1;
+	ingest_rig rig;
+	pid_t child;
+
+	ingest_rig_init(&rig, place->store, 1);
+	wb_store_close(rig.store);
+	test_remove_tree(place->store);
+	options.clock = &rig.clock.clock;
+	options.random = &rig.random.random;
+	options.map_bytes = 2 << 20;
+	assert_ok(wb_store_create(place->store, &options, &err), err);
+	assert_ok(wb_store_open(place->store, &options, &rig.store, &err), err);
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 10);
+	child = fork();
+	if (child == 0)
+		enlarge(place->store);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	/* Not alone in its process, it may only say so. */
+	ingest_rig_run(&rig, 100);
+	assert_int_equal(ingest_rig_stat(&rig).state, WB_WORKER_PAUSED);
+	assert_non_null(strstr(ingest_rig_stat(&rig).error.text, "enlarged"));
+	assert_int_equal(ingest_rig_queue(&rig).acked, 0);
+	rig.options.sole_user = true;
+	ingest_rig_settle(&rig);
+	ingest_rig_assert_each_once(&rig, 10);
 	ingest_rig_fini(&rig);
 }
 
@@ -709,6 +767,7 @@ int main(void)
 		CASE(a_sender_without_a_name_has_one_all_the_same),
 		CASE(a_refused_message_can_be_taken_in_later),
 		CASE(without_room_nothing_is_acked_until_there_is),
+		CASE(a_map_that_another_process_enlarged_is_taken_over),
 		CASE(a_full_map_undoes_the_commit_and_acks_nothing_of_it),
 		CASE(the_wait_for_room_looks_once_a_second),
 		CASE(a_long_wait_for_room_is_made_without_a_connection),
