@@ -24,7 +24,7 @@
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 
-/* ---- open and close ------------------------------------------------------ */
+/* ---- open and close --------------------------------------------------- */
 
 static wb_code ingest_check(const wb_worker_options *options, wb_error *err)
 {
@@ -70,10 +70,10 @@ wb_code wbi_ingest_open(wb_store *store, wb_broker *broker,
 	ingest->store = store;
 	ingest->broker = broker;
 	ingest->options = options;
-	ingest->clock = options->clock ? options->clock
-				       : wbi_store_clock(store);
-	ingest->random = options->random ? options->random
-					 : wbi_store_random(store);
+	ingest->clock =
+		options->clock ? options->clock : wbi_store_clock(store);
+	ingest->random =
+		options->random ? options->random : wbi_store_random(store);
 	ingest->log = options->log ? options->log : wbi_store_log(store);
 	ingest->journal = wbi_journal_of(store, WBI_INBOX);
 	ingest->state = WB_WORKER_DOWN;
@@ -100,7 +100,7 @@ void wbi_ingest_close(wbi_ingest *ingest)
 	free(ingest);
 }
 
-/* ---- what there is to say ------------------------------------------------- */
+/* ---- what there is to say --------------------------------------------- */
 
 static void ingest_set_state(wbi_ingest *ingest, wb_worker_state state)
 {
@@ -132,7 +132,7 @@ static void ingest_trouble_over(wbi_ingest *ingest)
 	wb_error_clear(&ingest->stat.error);
 }
 
-/* ---- the connection ------------------------------------------------------- */
+/* ---- the connection --------------------------------------------------- */
 
 static void ingest_lost(wbi_ingest *ingest)
 {
@@ -202,8 +202,7 @@ static void ingest_declare(wbi_ingest *ingest)
 	wb_declaration what;
 
 	ingest->stage = INGEST_DECLARING;
-	if (!wbi_ingest_declaration(ingest, ingest->declared, arguments,
-				    &what))
+	if (!wbi_ingest_declaration(ingest, ingest->declared, arguments, &what))
 		ingest_consume(ingest);
 	else if (wb_broker_declare(ingest->broker, &what, ingest->declared,
 				   &err) != WB_OK)
@@ -215,8 +214,8 @@ static wb_code ingest_refused(wbi_ingest *ingest, const wb_broker_event *event,
 			      wb_error *err)
 {
 	wb_error why = WB_ERROR_INIT;
-	wb_code code = wbi_ingest_explain(ingest, ingest->declared, event,
-					  &why);
+	wb_code code =
+		wbi_ingest_explain(ingest, ingest->declared, event, &why);
 
 	ingest_give_up(ingest, &why, "");
 	if (code != WB_EMISMATCH)
@@ -237,7 +236,7 @@ static void ingest_taking(wbi_ingest *ingest)
 		ingest->options->queue, ingest->vhost);
 }
 
-/* ---- what the broker says -------------------------------------------------- */
+/* ---- what the broker says --------------------------------------------- */
 
 static void ingest_take(wbi_ingest *ingest, const wb_broker_event *event)
 {
@@ -321,7 +320,7 @@ static wb_code ingest_hear(wbi_ingest *ingest, wb_error *err)
 	return code;
 }
 
-/* ---- committing ------------------------------------------------------------ */
+/* ---- committing ------------------------------------------------------- */
 
 /* A commit that found no room, or another passing trouble of the store. */
 static void ingest_no_room(wbi_ingest *ingest, const wb_error *why)
@@ -382,8 +381,8 @@ static bool ingest_has_batch(const wbi_ingest *ingest)
 static wb_code ingest_write_what(wbi_ingest *ingest, bool *ret_committed,
 				 wb_error *err)
 {
-	bool due = ingest->status_dirty &&
-		   ingest->now_us >= ingest->status_at_us;
+	bool due =
+		ingest->status_dirty && ingest->now_us >= ingest->status_at_us;
 	wb_code code;
 
 	if (ingest_has_batch(ingest)) {
@@ -424,7 +423,7 @@ static wb_code ingest_write(wbi_ingest *ingest, bool *ret_committed,
 	return WB_OK;
 }
 
-/* ---- stopping -------------------------------------------------------------- */
+/* ---- stopping --------------------------------------------------------- */
 
 void wbi_ingest_stop(wbi_ingest *ingest)
 {
@@ -454,15 +453,14 @@ static void ingest_stopping(wbi_ingest *ingest)
 		ingest->again = true;
 		return;
 	}
-	if (ingest->stage != INGEST_DOWN &&
-	    ingest->now_us < ingest->stop_at_us)
+	if (ingest->stage != INGEST_DOWN && ingest->now_us < ingest->stop_at_us)
 		return;
 	ingest_set_state(ingest, WB_WORKER_STOPPED);
 	wb_error_clear(&ingest->stat.error);
 	(void)wbi_ingest_status_write(ingest, NULL);
 }
 
-/* ---- the step -------------------------------------------------------------- */
+/* ---- the step --------------------------------------------------------- */
 
 static void ingest_link(wbi_ingest *ingest)
 {

@@ -20,7 +20,7 @@
 #include "lib/journal/retention.h"
 #include "lib/journal/seen.h"
 
-/* ---- copies -------------------------------------------------------------- */
+/* ---- copies ----------------------------------------------------------- */
 
 static wb_code batch_grow(ingest_batch *batch, wb_error *err)
 {
@@ -156,7 +156,7 @@ bool wbi_ingest_batch_full(const wbi_ingest *ingest)
 	       batch->bytes >= INGEST_BATCH_BYTES;
 }
 
-/* ---- the transaction ----------------------------------------------------- */
+/* ---- the transaction -------------------------------------------------- */
 
 /* What one commit does; nothing of it is the ingest's before it is durable. */
 typedef struct batch_write {

@@ -18,26 +18,26 @@
 #include "lib/journal/journal.h"
 
 enum {
-	INGEST_QUEUE_MAX = 249,         /* with ".owner" behind it 255 */
-	INGEST_ARGUMENTS_MAX = 5,       /* of one declaration */
-	INGEST_BATCH_BYTES = 4 << 20,   /* kept before they are written ... */
-	INGEST_BLOCK_BYTES = 256 << 10, /* ... in a block of this, the rest apart */
-	INGEST_CLOCK_EVERY = 32,        /* events between two looks at it */
-	INGEST_NO_ROOM_US = 1000000,    /* until it looks again */
+	INGEST_QUEUE_MAX = 249,          /* with ".owner" behind it 255 */
+	INGEST_ARGUMENTS_MAX = 5,        /* of one declaration */
+	INGEST_BATCH_BYTES = 4 << 20,    /* kept before they are written ... */
+	INGEST_BLOCK_BYTES = 262144,     /* ... in this block, the rest apart */
+	INGEST_CLOCK_EVERY = 32,         /* events between two looks at it */
+	INGEST_NO_ROOM_US = 1000000,     /* until it looks again */
 	INGEST_PAUSE_MAX_US = 300000000, /* holding deliveries unacked: RabbitMQ
 				      closes the channel after 30 minutes */
-	INGEST_STATUS_US = 1000000, /* between two writes of the row */
-	INGEST_ACK_AGAIN_US = 5000, /* the socket takes nothing just now */
-	INGEST_CLOSE_US = 500000    /* the broker's goodbye is awaited so long */
+	INGEST_STATUS_US = 1000000,      /* between two writes of the row */
+	INGEST_ACK_AGAIN_US = 5000,      /* the socket takes nothing just now */
+	INGEST_CLOSE_US = 500000 /* the broker's goodbye is awaited so long */
 };
 
 typedef enum ingest_stage {
-	INGEST_DOWN,       /* until connect_at_us */
+	INGEST_DOWN, /* until connect_at_us */
 	INGEST_CONNECTING,
-	INGEST_DECLARING,  /* one after the other: `declared` are done */
-	INGEST_ASKING,     /* to consume */
+	INGEST_DECLARING, /* one after the other: `declared` are done */
+	INGEST_ASKING,    /* to consume */
 	INGEST_TAKING,
-	INGEST_CLOSING     /* what still comes is not ours any more */
+	INGEST_CLOSING /* what still comes is not ours any more */
 } ingest_stage;
 
 /* One delivery, copied: an event, or why it is none. */
@@ -101,7 +101,7 @@ struct wbi_ingest {
 
 	/* the row, as it is durable; its strings are ours */
 	wbi_ingest_status status;
-	bool status_there;  /* it was written before: `owner` may be shown */
+	bool status_there; /* it was written before: `owner` may be shown */
 	bool status_dirty;
 	int64_t status_at_us;
 	char queue_taken[256], vhost_taken[256];

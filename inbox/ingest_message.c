@@ -24,7 +24,7 @@ enum { MESSAGE_POSITION_MAX = 20 };
 /* By the default exchange, from a producer that does not say who it is. */
 #define MESSAGE_NO_SOURCE "amq.default"
 
-/* ---- an event ------------------------------------------------------------ */
+/* ---- an event --------------------------------------------------------- */
 
 static wb_str message_copy(char **at, wb_str from)
 {
@@ -123,7 +123,7 @@ void wbi_ingest_event_copy(const wbi_received *received, void *block,
 	ret->data = message_copy(&at, from->data);
 }
 
-/* ---- reading ------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------- */
 
 /* What the adapter could not decode has a header that says so. */
 static wb_code message_whole(const wb_message *message, wb_error *err)
@@ -169,7 +169,7 @@ wb_code wbi_ingest_read(const wb_message *message, bool id_from_body,
 	return WB_OK;
 }
 
-/* ---- what is set aside --------------------------------------------------- */
+/* ---- what is set aside ------------------------------------------------ */
 
 /* Said by a header of any of the usual names, or else by the property; only
  * what can be shown and searched for. */
@@ -232,7 +232,7 @@ wbi_dead *wbi_ingest_dead_copy(const wb_message *message, const wb_error *why,
 	return dead;
 }
 
-/* ---- one message, for redrive -------------------------------------------- */
+/* ---- one message, for redrive ----------------------------------------- */
 
 static wb_code message_append(wb_store *store, MDB_txn *txn,
 			      const wb_event *event, uint64_t age_us,

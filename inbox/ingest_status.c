@@ -54,8 +54,8 @@ wb_code wbi_ingest_status_load(wbi_ingest *ingest, wb_error *err)
 {
 	wbi_ingest_status row = {0};
 	MDB_txn *txn;
-	wb_code code = wbi_txn_begin(wb_store_env(ingest->store), false, &txn,
-				     err);
+	wb_code code =
+		wbi_txn_begin(wb_store_env(ingest->store), false, &txn, err);
 
 	if (code != WB_OK)
 		return code;
@@ -84,9 +84,8 @@ wbi_ingest_status wbi_ingest_status_now(const wbi_ingest *ingest)
 	if (row.state != (uint8_t)ingest->state || row.since_us == 0)
 		row.since_us = row.updated_us;
 	row.state = (uint8_t)ingest->state;
-	row.age_us = ingest->age0_us +
-		     (uint64_t)(clock->mono_us(clock->ctx) -
-				ingest->age_from_us);
+	row.age_us = ingest->age0_us + (uint64_t)(clock->mono_us(clock->ctx) -
+						  ingest->age_from_us);
 	row.queue = wb_str_from(ingest->queue_taken);
 	row.vhost = wb_str_from(ingest->vhost_taken);
 	row.error = wb_str_from(ingest->stat.error.text);
@@ -97,8 +96,8 @@ wb_code wbi_ingest_status_write(wbi_ingest *ingest, wb_error *err)
 {
 	wbi_ingest_status row = wbi_ingest_status_now(ingest);
 	MDB_txn *txn;
-	wb_code code = wbi_txn_begin(wb_store_env(ingest->store), true, &txn,
-				     err);
+	wb_code code =
+		wbi_txn_begin(wb_store_env(ingest->store), true, &txn, err);
 
 	if (code != WB_OK)
 		return code;

@@ -34,7 +34,7 @@ enum {
 	TOPOLOGY_BINDINGS /* and all above: of the patterns */
 };
 
-/* ---- what there is ------------------------------------------------------- */
+/* ---- what there is ---------------------------------------------------- */
 
 static wb_argument topology_text(const char *name, const char *text)
 {
@@ -68,8 +68,7 @@ static void topology_binding(wb_declaration *d, const char *queue,
 }
 
 /* As `waybill setup` makes it, so that either may come first. */
-static size_t topology_queue_arguments(const wbi_ingest *ingest,
-				       wb_argument *a)
+static size_t topology_queue_arguments(const wbi_ingest *ingest, wb_argument *a)
 {
 	const wb_worker_options *o = ingest->options;
 
@@ -165,7 +164,7 @@ bool wbi_ingest_declaration(const wbi_ingest *ingest, uint32_t index,
 	return more;
 }
 
-/* ---- what is said against it --------------------------------------------- */
+/* ---- what is said against it ------------------------------------------ */
 
 /*
  * "inequivalent arg 'x-delivery-limit' for queue 'q' in vhost '/': received the

@@ -16,7 +16,7 @@
 #include "lib/base/error.h"
 #include "lib/base/topic.h"
 
-/* ---- finding ----------------------------------------------------------- */
+/* ---- finding ---------------------------------------------------------- */
 
 static wbi_mem_exchange *topology_exchange(const wb_memory *memory, wb_str name)
 {
@@ -59,7 +59,7 @@ void wbi_mem_unbind(wb_memory *memory, const wbi_mem_exchange *exchange,
 	memory->binding_count = kept;
 }
 
-/* ---- declaring --------------------------------------------------------- */
+/* ---- declaring -------------------------------------------------------- */
 
 static const char *const topology_types[] = {
 	[WBI_MEM_DIRECT] = "direct",
@@ -127,7 +127,8 @@ static void topology_show(wb_str value, bool brief, char *ret, size_t size)
 		snprintf(ret, size, "none");
 	else
 		snprintf(ret, size,
-			 brief ? "'%.*s'" : "the value '%.*s' of type 'longstr'",
+			 brief ? "'%.*s'"
+			       : "the value '%.*s' of type 'longstr'",
 			 (int)value.len, value.ptr);
 }
 
@@ -411,7 +412,7 @@ uint16_t wbi_mem_declare(wb_memory *memory, const wb_declaration *what,
 	return topology_declare_binding(memory, what, now_us, err);
 }
 
-/* ---- routing ----------------------------------------------------------- */
+/* ---- routing ---------------------------------------------------------- */
 
 static bool topology_matches(const wbi_mem_binding *binding, wb_str key)
 {

@@ -33,7 +33,10 @@ struct reading {
 };
 
 /* A word to compare with, in lower case. */
-#define WORD(literal) {"" literal, sizeof(literal) - 1}
+#define WORD(literal)                                                          \
+	{                                                                      \
+		"" literal, sizeof(literal) - 1                                \
+	}
 #define W(literal) ((wb_str)WORD(literal))
 
 static char fold(char c)
@@ -196,8 +199,8 @@ static size_t prefix_of(wbi_form form, wb_str name)
 		return 0;
 	if (form == WBI_FORM_BINARY && begins(name, W("ce-")))
 		return strlen("ce-");
-	if (form == WBI_FORM_AMQP &&
-	    (begins(name, W("cloudevents:")) || begins(name, W("cloudevents_"))))
+	if (form == WBI_FORM_AMQP && (begins(name, W("cloudevents:")) ||
+				      begins(name, W("cloudevents_"))))
 		return strlen("cloudevents:");
 	if (form == WBI_FORM_BARE || form == WBI_FORM_RAW)
 		return begins(name, W("x-")) ? SIZE_MAX : 0;
@@ -244,7 +247,7 @@ static wbi_form headers_form(const wb_message *m)
 	return bare == 7 ? WBI_FORM_BARE : WBI_FORM_RAW;
 }
 
-/* ---- structured mode --------------------------------------------------- */
+/* ---- structured mode -------------------------------------------------- */
 
 static int base64_digit(char c)
 {
@@ -404,7 +407,7 @@ static wb_code read_structured(struct reading *r, const wb_limits *limits,
 	return code;
 }
 
-/* ---- all forms --------------------------------------------------------- */
+/* ---- all forms -------------------------------------------------------- */
 
 static wb_code read_headers(struct reading *r, wb_error *err)
 {

@@ -169,7 +169,7 @@ wb_memory_queue_stat ingest_rig_queue(const ingest_rig *rig)
 	return wb_memory_get_queue_stat(rig->memory, rig->options.queue);
 }
 
-/* ---- what the store holds ------------------------------------------------- */
+/* ---- what the store holds --------------------------------------------- */
 
 static MDB_txn *rig_read(ingest_rig *rig)
 {

@@ -17,10 +17,10 @@ typedef struct ingest_rig {
 	seeded_random random;
 	wb_store *store;
 	wb_memory *memory;
-	wb_broker *broker; /* the ingest's connection */
+	wb_broker *broker;         /* the ingest's connection */
 	wb_worker_options options; /* every default filled in */
 	wbi_ingest *ingest;
-	bool committed;    /* some step said so since this was cleared */
+	bool committed; /* some step said so since this was cleared */
 } ingest_rig;
 
 void ingest_rig_init(ingest_rig *rig, const char *dir, uint64_t seed);

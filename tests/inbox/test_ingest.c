@@ -260,7 +260,7 @@ static void a_broker_that_is_away_is_asked_ever_more_rarely(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- stopping ------------------------------------------------------------- */
+/* ---- stopping --------------------------------------------------------- */
 
 static void stopping_acks_what_is_committed_and_leaves_the_rest(void **state)
 {
@@ -308,8 +308,8 @@ static void stopping_waits_for_no_broker_that_hangs(void **state)
 	ingest_rig_fini(&rig);
 }
 
-#define CASE(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define CASE(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)

@@ -9,7 +9,7 @@
 #include "tests/inbox/ingest_rig.h"
 #include "tests/support/testing.h"
 
-/* ---- what is no event ------------------------------------------------------ */
+/* ---- what is no event ------------------------------------------------- */
 
 static wbi_dead dead_at(ingest_rig *rig, uint64_t number, MDB_txn **ret_txn)
 {
@@ -34,7 +34,8 @@ static bool holds(wb_str text, const char *part)
 	return false;
 }
 
-static wb_message message_of(const wb_header *headers, size_t count, wb_str body)
+static wb_message message_of(const wb_header *headers, size_t count,
+			     wb_str body)
 {
 	wb_message message = {.exchange = S("events"),
 			      .routing_key = S("a.b"),
@@ -185,9 +186,8 @@ static void without_an_id_the_body_can_stand_for_one(void **state)
 static void a_sender_without_a_name_has_one_all_the_same(void **state)
 {
 	test_place *place = *state;
-	wb_message message = {.routing_key = S("q"),
-			      .message_id = S("m-1"),
-			      .body = S("x")};
+	wb_message message = {
+		.routing_key = S("q"), .message_id = S("m-1"), .body = S("x")};
 	ingest_rig rig;
 
 	ingest_rig_init(&rig, place->store, 1);
@@ -197,8 +197,8 @@ static void a_sender_without_a_name_has_one_all_the_same(void **state)
 	ingest_rig_publish(&rig, &message);
 	ingest_rig_settle(&rig);
 	assert_int_equal(ingest_rig_count(&rig), 1);
-	assert_true(wb_str_eq(ingest_rig_event(&rig, 1)->source,
-			      S("amq.default")));
+	assert_true(
+		wb_str_eq(ingest_rig_event(&rig, 1)->source, S("amq.default")));
 	ingest_rig_fini(&rig);
 }
 
@@ -230,7 +230,7 @@ static void a_refused_message_can_be_taken_in_later(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- no room --------------------------------------------------------------- */
+/* ---- no room ---------------------------------------------------------- */
 
 /* A consumer that has handled nothing keeps the inbox full. */
 static void put_consumer(ingest_rig *rig, uint64_t position)
@@ -467,7 +467,7 @@ static void a_lost_connection_while_there_is_no_room_is_had_again(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- transactions ------------------------------------------------------------ */
+/* ---- transactions ----------------------------------------------------- */
 
 static int64_t hurried_us(void *ctx)
 {
@@ -511,7 +511,7 @@ static void a_slow_transaction_is_cut_short_and_gets_on(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- whose queue it is ------------------------------------------------------- */
+/* ---- whose queue it is ------------------------------------------------ */
 
 static wb_code step_until_error(ingest_rig *rig, wb_error *err)
 {
@@ -624,7 +624,7 @@ static void a_store_keeps_to_its_queue_once_it_has_taken_from_it(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- what is declared --------------------------------------------------------- */
+/* ---- what is declared ------------------------------------------------- */
 
 /* By another connection; the reply code. */
 static uint16_t declare(ingest_rig *rig, const wb_declaration *what)
@@ -680,7 +680,8 @@ static void an_argument_that_differs_is_named_with_the_cure(void **state)
 static void only_checked_means_that_nothing_is_made(void **state)
 {
 	test_place *place = *state;
-	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE, .name = S("q")};
+	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE,
+				      .name = S("q")};
 	ingest_rig rig;
 
 	ingest_rig_init(&rig, place->store, 1);
@@ -688,9 +689,9 @@ static void only_checked_means_that_nothing_is_made(void **state)
 	ingest_rig_start(&rig);
 	ingest_rig_run(&rig, 1000);
 	assert_non_null(strstr(ingest_rig_stat(&rig).error.text, "events"));
-	assert_int_equal(wb_memory_create_exchange(rig.memory, "events",
-						   "topic", NULL),
-			 WB_OK);
+	assert_int_equal(
+		wb_memory_create_exchange(rig.memory, "events", "topic", NULL),
+		WB_OK);
 	ingest_rig_run(&rig, 2000);
 	assert_non_null(strstr(ingest_rig_stat(&rig).error.text, "'q'"));
 	assert_int_equal(declare(&rig, &queue), 0);
@@ -703,7 +704,8 @@ static void only_checked_means_that_nothing_is_made(void **state)
 static void never_declaring_only_consumes(void **state)
 {
 	test_place *place = *state;
-	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE, .name = S("q")};
+	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE,
+				      .name = S("q")};
 	ingest_rig rig;
 
 	ingest_rig_init(&rig, place->store, 1);
@@ -717,7 +719,7 @@ static void never_declaring_only_consumes(void **state)
 	ingest_rig_fini(&rig);
 }
 
-/* ---- the horizon --------------------------------------------------------------- */
+/* ---- the horizon ------------------------------------------------------ */
 
 static void what_is_older_than_the_horizon_is_forgotten(void **state)
 {
@@ -753,8 +755,8 @@ static void what_is_older_than_the_horizon_is_forgotten(void **state)
 	ingest_rig_fini(&rig);
 }
 
-#define CASE(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define CASE(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)

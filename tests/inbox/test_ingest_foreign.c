@@ -41,7 +41,7 @@ static wb_str keep(foreign *f, const void *bytes, size_t len)
 	return wb_str_n(to, len);
 }
 
-/* ---- bytes of all kinds ------------------------------------------------------ */
+/* ---- bytes of all kinds ----------------------------------------------- */
 
 static wb_str noise(foreign *f, size_t len)
 {
@@ -65,11 +65,25 @@ static wb_str repeated(foreign *f, const char *text, size_t times)
 
 static wb_str any_text(foreign *f)
 {
-	static const char *const texts[] = {
-		"", "1", "-1", "18446744073709551616", "true", "null",
-		"2026-01-02T03:04:05Z", "2026-13-40T99:99:99Z", "\xff\xfe",
-		"\xed\xa0\x80", "\xc0\x80", "a\nb", "\x01", "\x7f", "caf\xc3\xa9",
-		"order/42", "1.0", "0.3", "9e999"};
+	static const char *const texts[] = {"",
+					    "1",
+					    "-1",
+					    "18446744073709551616",
+					    "true",
+					    "null",
+					    "2026-01-02T03:04:05Z",
+					    "2026-13-40T99:99:99Z",
+					    "\xff\xfe",
+					    "\xed\xa0\x80",
+					    "\xc0\x80",
+					    "a\nb",
+					    "\x01",
+					    "\x7f",
+					    "caf\xc3\xa9",
+					    "order/42",
+					    "1.0",
+					    "0.3",
+					    "9e999"};
 
 	switch (draw(f, 6)) {
 	case 0:
@@ -79,28 +93,49 @@ static wb_str any_text(foreign *f)
 	case 2: /* with a zero byte in it */
 		return keep(f, "a\0b", 3);
 	default:
-		return wb_str_from(texts[draw(f, sizeof(texts) /
-						    sizeof(texts[0]))]);
+		return wb_str_from(
+			texts[draw(f, sizeof(texts) / sizeof(texts[0]))]);
 	}
 }
 
 static wb_str any_name(foreign *f)
 {
-	static const char *const names[] = {
-		"ce-id", "CE-ID", "ce-type", "ce-source", "ce-time",
-		"ce-specversion", "ce-sequence", "ce-partitionkey",
-		"ce-wborigin", "ce-wbposition", "ce-wbsaga", "ce-data", "ce-",
-		"id", "type", "source", "specversion", "cloudEvents:id",
-		"cloudEvents_specversion", "cloudEvents:specversion",
-		"traceparent", "tracestate", "x-death", "x-delivery-count",
-		"UPPER", "wborigin", "wbposition", "", WB_HEADER_UNDECODED};
+	static const char *const names[] = {"ce-id",
+					    "CE-ID",
+					    "ce-type",
+					    "ce-source",
+					    "ce-time",
+					    "ce-specversion",
+					    "ce-sequence",
+					    "ce-partitionkey",
+					    "ce-wborigin",
+					    "ce-wbposition",
+					    "ce-wbsaga",
+					    "ce-data",
+					    "ce-",
+					    "id",
+					    "type",
+					    "source",
+					    "specversion",
+					    "cloudEvents:id",
+					    "cloudEvents_specversion",
+					    "cloudEvents:specversion",
+					    "traceparent",
+					    "tracestate",
+					    "x-death",
+					    "x-delivery-count",
+					    "UPPER",
+					    "wborigin",
+					    "wbposition",
+					    "",
+					    WB_HEADER_UNDECODED};
 
 	if (draw(f, 8) == 0)
 		return noise(f, draw(f, 255));
 	return wb_str_from(names[draw(f, sizeof(names) / sizeof(names[0]))]);
 }
 
-/* ---- bodies ------------------------------------------------------------------ */
+/* ---- bodies ----------------------------------------------------------- */
 
 static wb_str json_event(foreign *f)
 {
@@ -114,8 +149,12 @@ static wb_str json_event(foreign *f)
 		"\"type\":\"t\",\"data_base64\":\"AAEC\"}",
 		"{\"specversion\":\"1.0\",\"id\":\"b-%u\",\"source\":\"/s\","
 		"\"type\":\"t\",\"data_base64\":\"!!\",\"data\":1}",
-		"{\"id\":\"\\ud800-%u\",\"source\":\"/s\",\"type\":\"\\u0000\"}",
-		"[%u]", "\"%u\"", "%u", "{%u}",
+		"{\"id\":\"\\ud800-%u\",\"source\":\"/"
+		"s\",\"type\":\"\\u0000\"}",
+		"[%u]",
+		"\"%u\"",
+		"%u",
+		"{%u}",
 	};
 	size_t form = draw(f, sizeof(forms) / sizeof(forms[0]));
 	char text[512];
@@ -139,8 +178,8 @@ static wb_str any_body(foreign *f)
 	case 1: /* over the limit of the test */
 		return repeated(f, "0123456789", draw(f, 1000));
 	case 2: /* deep */
-		return repeated(f, draw(f, 2) ? "[" : "{\"a\":",
-				1 + draw(f, 20000));
+		return repeated(
+			f, draw(f, 2) ? "[" : "{\"a\":", 1 + draw(f, 20000));
 	case 3: /* wide */
 		return repeated(f, "[],", draw(f, 2000));
 	case 4:
@@ -150,7 +189,7 @@ static wb_str any_body(foreign *f)
 	}
 }
 
-/* ---- messages ---------------------------------------------------------------- */
+/* ---- messages --------------------------------------------------------- */
 
 static void add_header(foreign *f, wb_str name, wb_str value)
 {
@@ -186,8 +225,8 @@ static void make_good(foreign *f, unsigned number)
 static void break_property(foreign *f)
 {
 	wb_str *const properties[] = {
-		&f->message.message_id,	  &f->message.type,
-		&f->message.app_id,	  &f->message.content_type,
+		&f->message.message_id,     &f->message.type,
+		&f->message.app_id,         &f->message.content_type,
 		&f->message.correlation_id, &f->message.reply_to};
 
 	*properties[draw(f, 6)] = any_text(f);
@@ -245,7 +284,7 @@ static void make(foreign *f, unsigned number)
 		break_it(f);
 }
 
-/* ---- the test ----------------------------------------------------------------- */
+/* ---- the test --------------------------------------------------------- */
 
 /* What is set aside must be one of the messages, whole. */
 static void check_dead(ingest_rig *rig)
@@ -321,8 +360,8 @@ static void all_of_it_is_taken_in_or_set_aside(void **state)
 	free(f.room);
 }
 
-#define CASE(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define CASE(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)

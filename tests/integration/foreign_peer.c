@@ -84,7 +84,7 @@ void foreign_peer_close(foreign_peer *peer)
 	free(peer);
 }
 
-/* ---- headers ----------------------------------------------------------- */
+/* ---- headers ---------------------------------------------------------- */
 
 static amqp_field_value_t *peer_header(foreign_peer *p, const char *name,
 				       char kind)
@@ -148,7 +148,7 @@ static void peer_event(foreign_peer *p)
 	peer_text(p, "ce-type", "foreign");
 }
 
-/* ---- messages ---------------------------------------------------------- */
+/* ---- messages --------------------------------------------------------- */
 
 static amqp_bytes_t peer_structured(foreign_peer *p,
 				    amqp_basic_properties_t *properties,
@@ -205,8 +205,8 @@ static amqp_bytes_t peer_make(foreign_peer *p, unsigned number,
 	case 8:
 		return peer_structured(p, properties, some);
 	case 9:
-		properties->_flags |= AMQP_BASIC_MESSAGE_ID_FLAG |
-				      AMQP_BASIC_TIMESTAMP_FLAG;
+		properties->_flags |=
+			AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TIMESTAMP_FLAG;
 		properties->message_id = amqp_cstring_bytes("\xff\x80");
 		properties->timestamp = UINT64_MAX - some;
 		if (some % 50 == 0)
@@ -220,8 +220,8 @@ static amqp_bytes_t peer_make(foreign_peer *p, unsigned number,
 
 int foreign_peer_send(foreign_peer *peer, const char *exchange, unsigned number)
 {
-	amqp_basic_properties_t properties = {
-		._flags = AMQP_BASIC_HEADERS_FLAG};
+	amqp_basic_properties_t properties = {._flags =
+						      AMQP_BASIC_HEADERS_FLAG};
 	amqp_bytes_t body;
 
 	peer->header_count = 0;

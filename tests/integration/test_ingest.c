@@ -38,7 +38,7 @@ static int64_t now_us(void)
 	return wb_system_clock()->mono_us(NULL);
 }
 
-/* ---- one that takes --------------------------------------------------------- */
+/* ---- one that takes --------------------------------------------------- */
 
 static void taker_names(taker *t)
 {
@@ -197,7 +197,7 @@ static void assert_each_once(taker *t, unsigned count)
 	free(seen);
 }
 
-/* ---- one that publishes ------------------------------------------------------ */
+/* ---- one that publishes ----------------------------------------------- */
 
 static void publish_one(peer *l, const taker *t, unsigned number)
 {
@@ -243,7 +243,7 @@ static void publish(const taker *t, unsigned first, unsigned last)
 	peer_free(&l);
 }
 
-/* ---- the tests ---------------------------------------------------------------- */
+/* ---- the tests -------------------------------------------------------- */
 
 static void ten_thousand_are_taken_in_once_each(void **state)
 {
@@ -350,8 +350,7 @@ static void stopping_makes_nothing_come_again(void **state)
 static void whatever_is_published_is_taken_in_or_set_aside(void **state)
 {
 	enum { FOREIGN = 1000 };
-	foreign_peer *producer =
-		foreign_peer_open(getenv("WAYBILL_TEST_AMQP"));
+	foreign_peer *producer = foreign_peer_open(getenv("WAYBILL_TEST_AMQP"));
 	int64_t end_us = now_us() + PATIENCE_US;
 	test_place *place = *state;
 	wbi_ingest_stat stat;
@@ -477,9 +476,9 @@ static void a_second_store_is_refused_and_reads_whose_the_queue_is(void **state)
 	taker_start(&t);
 	taker_ready(&t);
 	assert_ok(wbi_txn_begin(wb_store_env(t.store), false, &txn, &err), err);
-	assert_ok(wbi_ingest_status_get(
-			  txn, wbi_store_get_tables(t.store)->status, &first,
-			  &err),
+	assert_ok(wbi_ingest_status_get(txn,
+					wbi_store_get_tables(t.store)->status,
+					&first, &err),
 		  err);
 	wbi_txn_abort(txn);
 	taker_open(&u, test_path(place->dir, "second"));
@@ -533,8 +532,8 @@ static void without_the_right_to_declare_it_says_what_is_missing(void **state)
 	taker_close(&t);
 }
 
-#define CASE(name)                                                            \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define CASE(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
 int main(void)
