@@ -31,25 +31,6 @@ static void events_are_committed_then_acked(void **state)
 	ingest_rig_fini(&rig);
 }
 
-static void nothing_is_acked_before_its_commit(void **state)
-{
-	test_place *place = *state;
-	ingest_rig rig;
-
-	ingest_rig_init(&rig, place->store, 1);
-	rig.options.batch_max = 10;
-	ingest_rig_start(&rig);
-	ingest_rig_ready(&rig);
-	ingest_rig_fill(&rig, 1, 100);
-	for (int i = 0; i < 60; i++) {
-		ingest_rig_run(&rig, 1);
-		assert_true(ingest_rig_queue(&rig).acked <=
-			    ingest_rig_count(&rig));
-	}
-	assert_int_equal(ingest_rig_count(&rig), 100);
-	ingest_rig_fini(&rig);
-}
-
 static void what_the_event_says_is_in_the_inbox(void **state)
 {
 	test_place *place = *state;
@@ -316,7 +297,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(events_are_committed_then_acked),
-		CASE(nothing_is_acked_before_its_commit),
 		CASE(what_the_event_says_is_in_the_inbox),
 		CASE(what_comes_twice_is_counted_and_kept_once),
 		CASE(a_crash_at_any_step_loses_and_doubles_nothing),
