@@ -18,7 +18,9 @@
 
 typedef struct wbi_ingest wbi_ingest;
 
-/* `options` is the worker's, every default filled in; its `bind` too. */
+/* `options` is the worker's, every default filled in; its `bind` too. Borrowed,
+ * with all its strings. WB_EINVAL: the queue's name, prefetch or batch_max.
+ * WB_EMISMATCH: this store takes from another queue, which the error names. */
 wb_code wbi_ingest_open(wb_store *store, wb_broker *broker,
 			const wb_worker_options *options, wbi_ingest **ret,
 			wb_error *err);
