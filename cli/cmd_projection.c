@@ -6,12 +6,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/figures.h"
 #include "cli/projection.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
-#include "lib/journal/journal.h"
 
 typedef struct status_options {
 	char *dir;
@@ -103,89 +103,7 @@ char *cli_show_bytes(wb_str bytes, bool hex)
 	return text;
 }
 
-/* ---- one model, all figures ------------------------------------------------------- */
-
-typedef struct figures {
-	const char *name;
-	wbi_model_info model;
-	wbi_generation_info live, building;
-	uint64_t head;
-	int64_t lag_us;
-} figures;
-
-/* What the journal itself says is newer than what the projector said. */
-static void figures_from_store(wb_store *store, figures *f)
-{
-	wbi_journal journal = wbi_journal_of(
-		store, f->live.shape.source == WB_PROJECTION_OUTBOX
-			       ? WBI_OUTBOX
-			       : WBI_INBOX);
-	const wb_clock *clock = wb_system_clock();
-	uint64_t first, head;
-	wbi_reader reader;
-	wb_event event;
-	MDB_txn *txn;
-	wb_str record;
-
-	if (strcmp(journal.origin, f->live.at.origin) != 0 ||
-	    wbi_txn_begin(wb_store_env(store), false, &txn, NULL) != WB_OK)
-		return;
-	if (wbi_journal_range(&journal, txn, &first, &head, NULL) == WB_OK) {
-		f->head = head;
-		f->lag_us = 0;
-	}
-	if (wbi_reader_open(&reader, &journal, txn, f->live.at.position,
-			    NULL) == WB_OK) {
-		if (wbi_reader_next(&reader, &event, &record, NULL) == WB_OK)
-			f->lag_us = clock->real_us(clock->ctx) - event.time_us;
-		wbi_reader_close(&reader);
-	}
-	wbi_txn_abort(txn);
-	if (f->lag_us < 0)
-		f->lag_us = 0;
-}
-
-static wb_code figures_read(wbi_home *home, wb_store *store, figures *f,
-			    wb_error *err)
-{
-	wb_code code = wbi_model_look(home, &f->model, err);
-
-	f->name = wbi_home_name(home);
-	if (code == WB_OK && f->model.pointer.live > 0)
-		code = wbi_generation_look(home, f->model.pointer.live,
-					   &f->live, err);
-	if (code != WB_OK)
-		return code;
-	/* One that is just being made cannot be opened yet. */
-	if (f->model.building.generation > 0)
-		(void)wbi_generation_look(home, f->model.building.generation,
-					  &f->building, NULL);
-	f->head = f->live.row.head > f->live.at.position ? f->live.row.head
-							 : f->live.at.position;
-	f->lag_us = f->head > f->live.at.position ? f->live.row.lag_us : 0;
-	if (store && f->live.number > 0)
-		figures_from_store(store, f);
-	return WB_OK;
-}
-
-static const char *figures_state(const figures *f)
-{
-	if (!f->model.running)
-		return f->live.row.state == WB_PROJECTOR_STUCK ? "stuck"
-							       : "not running";
-	return f->model.paused
-		       ? "paused"
-		       : wb_projector_state_name(f->live.row.state);
-}
-
-static double figures_rate(const figures *f)
-{
-	return f->model.running && f->head > f->live.at.position
-		       ? (double)f->live.row.rate_milli / 1000
-		       : 0;
-}
-
-/* ---- as text, JSON and metrics --------------------------------------------------------- */
+/* ---- as text and JSON -------------------------------------------------------------------- */
 
 static json_t *figures_generation_json(const wbi_generation_info *g)
 {
@@ -196,7 +114,7 @@ static json_t *figures_generation_json(const wbi_generation_info *g)
 			 (json_int_t)g->file_bytes);
 }
 
-static json_t *figures_json(const figures *f)
+static json_t *figures_json(const cli_figures *f)
 {
 	const wbi_generation_info *l = &f->live;
 	json_t *json = figures_generation_json(l);
@@ -205,10 +123,10 @@ static json_t *figures_json(const figures *f)
 		json,
 		json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, "
 			  "s:i, s:i, s:s}",
-			  "name", f->name, "state", figures_state(f), "head",
+			  "name", f->name, "state", cli_figures_state(f), "head",
 			  (json_int_t)f->head, "lag_events",
 			  (json_int_t)(f->head - l->at.position), "lag_seconds",
-			  (double)f->lag_us / 1e6, "rate", figures_rate(f),
+			  (double)f->lag_us / 1e6, "rate", cli_figures_rate(f),
 			  "applied", (json_int_t)l->row.applied, "skipped",
 			  (json_int_t)l->row.skipped, "quarantined_keys",
 			  (json_int_t)l->aside_keys, "quarantined_events",
@@ -245,7 +163,7 @@ static void print_line(const char *name, const char *format, ...)
 	putchar('\n');
 }
 
-static void print_building(const figures *f)
+static void print_building(const cli_figures *f)
 {
 	const wbi_generation_info *b = &f->building;
 	double rate = (double)b->row.rate_milli / 1000;
@@ -276,13 +194,13 @@ static void print_building(const figures *f)
 		print_line("", "%s", b->row.error);
 }
 
-static void print_figures(const figures *f)
+static void print_figures(const cli_figures *f)
 {
 	const wbi_generation_info *l = &f->live;
 	char age[64], bytes[32];
 
 	print_line("projection", "%s, version %" PRIu32 ": %s", f->name,
-		   l->shape.version, figures_state(f));
+		   l->shape.version, cli_figures_state(f));
 	if (f->model.running)
 		print_line("", "pid %" PRIu64, f->model.pid);
 	if (l->row.error[0])
@@ -293,7 +211,7 @@ static void print_figures(const figures *f)
 		print_line("lag", "%" PRIu64 " events, %s; %.0f events/s",
 			   f->head - l->at.position,
 			   cli_age_text(f->lag_us, age, sizeof(age)),
-			   figures_rate(f));
+			   cli_figures_rate(f));
 	else
 		print_line("lag", "none");
 	print_line("generation", "%" PRIu32 ", %" PRIu64 " rows, %s",
@@ -314,67 +232,6 @@ static void print_figures(const figures *f)
 		print_line("asked", "a request waits for a projector");
 }
 
-/* ---- metrics -------------------------------------------------------------------------------- */
-
-static double metric_of(const figures *f, size_t which)
-{
-	switch (which) {
-	case 0:
-		return (double)f->live.at.position;
-	case 1:
-		return (double)f->head;
-	case 2:
-		return (double)(f->head - f->live.at.position);
-	case 3:
-		return (double)f->lag_us / 1e6;
-	case 4:
-		return (double)f->live.aside_keys;
-	case 5:
-		return (double)f->live.aside_events;
-	case 6:
-		return (double)f->live.skipped;
-	case 7:
-		return f->live.number;
-	case 8:
-		return f->model.running && f->live.row.state !=
-						   WB_PROJECTOR_STUCK;
-	case 9:
-		return (double)f->building.at.position;
-	default:
-		return (double)f->live.file_bytes;
-	}
-}
-
-static void print_metrics(const figures *all, size_t count)
-{
-	static const struct {
-		const char *name, *help;
-	} metrics[] = {
-		{"position", "All events up to here are in the model."},
-		{"head_position", "Of the journal it follows."},
-		{"lag_events", "Events that are not in the model."},
-		{"lag_seconds", "Age of the oldest of them."},
-		{"quarantined_keys", "Keys whose events are kept aside."},
-		{"quarantined_events", "Events that are kept aside."},
-		{"skipped_events", "Events that were skipped."},
-		{"generation", "The live one."},
-		{"running", "1 if a projector runs and is not stuck."},
-		{"building_position", "Of the generation being filled."},
-		{"file_bytes", "Of the live generation."},
-	};
-
-	for (size_t m = 0; m < WBI_COUNT(metrics); m++) {
-		printf("# HELP waybill_projection_%s %s\n"
-		       "# TYPE waybill_projection_%s gauge\n",
-		       metrics[m].name, metrics[m].help, metrics[m].name);
-		for (size_t i = 0; i < count; i++)
-			printf("waybill_projection_%s{projection=\"%s\"} "
-			       "%.17g\n",
-			       metrics[m].name, all[i].name,
-			       metric_of(&all[i], m));
-	}
-}
-
 /* ---- the commands ------------------------------------------------------------------------------ */
 
 enum { MODELS_MAX = 256 };
@@ -383,7 +240,7 @@ typedef struct models {
 	cli_context *ctx;
 	const char *dir;
 	wb_store *store; /* or NULL */
-	figures *all;
+	cli_figures *all;
 	char names[MODELS_MAX][WBI_MODEL_NAME_MAX + 1];
 	size_t count;
 } models;
@@ -392,7 +249,7 @@ static wb_code models_see(void *ctx, const char *name, wb_error *err)
 {
 	models *m = ctx;
 	wb_error cause = WB_ERROR_INIT;
-	figures *f = &m->all[m->count];
+	cli_figures *f = &m->all[m->count];
 	wbi_home *home;
 	wb_code code;
 
@@ -401,7 +258,7 @@ static wb_code models_see(void *ctx, const char *name, wb_error *err)
 		return WB_OK;
 	code = wbi_home_open(m->dir, name, false, &home, &cause);
 	if (code == WB_OK) {
-		code = figures_read(home, m->store, f, &cause);
+		code = cli_figures_read(home, m->store, f, &cause);
 		wbi_home_unref(home);
 	}
 	snprintf(m->names[m->count], sizeof(m->names[0]), "%s", name);
@@ -460,12 +317,12 @@ static int ls_print(cli_context *ctx, const models *m)
 	bool ok = table != NULL;
 
 	for (size_t i = 0; ok && i < m->count; i++) {
-		const figures *f = &m->all[i];
+		const cli_figures *f = &m->all[i];
 		char generation[16], position[32], lag[32], age[64], rows[32];
 		char aside[32], building[16], note[1024];
 		const char *cells[] = {
 			f->name,
-			figures_state(f),
+			cli_figures_state(f),
 			generation,
 			position,
 			lag,
@@ -561,7 +418,7 @@ static int status_print(cli_context *ctx, const models *m)
 
 	if (o->prometheus) {
 		json_decref(list);
-		print_metrics(m->all, m->count);
+		cli_figures_metrics(stdout, m->all, m->count);
 		return CLI_OK;
 	}
 	for (size_t i = 0; code == CLI_OK && i < m->count; i++) {

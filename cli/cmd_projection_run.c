@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/http.h"
 #include "cli/notify.h"
 #include "cli/projection.h"
 #include "cli/signals.h"
@@ -17,7 +18,8 @@
 #include "lib/base/log.h"
 
 typedef struct run_options {
-	char *dir;
+	char *dir, *address, *token_file;
+	uint64_t http;
 	bool until_idle;
 } run_options;
 
@@ -35,6 +37,29 @@ static const cli_flag run_flags[] = {
 	  .help = "End when every model is at the head of its journal; the "
 		  "exit status is 3 if one is stuck."},
 	 0},
+	{{.name = "http",
+	  .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(run_options, http),
+	  .max = 65535,
+	  .init = "0",
+	  .arg = "PORT",
+	  .help = "Serve the models over HTTP on this port; 0 is not at "
+		  "all."},
+	 0},
+	{{.name = "http-address",
+	  .kind = WBI_CONFIG_TEXT,
+	  .offset = offsetof(run_options, address),
+	  .arg = "ADDRESS",
+	  .help = "On this IPv4 address; 127.0.0.1 if not said. Another than "
+		  "the loopback needs a token."},
+	 0},
+	{{.name = "http-token-file",
+	  .kind = WBI_CONFIG_TEXT,
+	  .offset = offsetof(run_options, token_file),
+	  .arg = "FILE",
+	  .help = "Answer only who has the token in this file's first line "
+		  "(Authorization: Bearer)."},
+	 0},
 };
 
 typedef struct run_state {
@@ -43,6 +68,7 @@ typedef struct run_state {
 	cli_modules *modules;
 	wb_store *store;
 	cli_projectors projectors;
+	cli_http *http;
 	int signal_fd;
 } run_state;
 
@@ -73,28 +99,66 @@ static int run_loop(run_state *s)
 	}
 }
 
-static int run_open(run_state *s)
+static int run_open_projectors(run_state *s)
 {
 	const wbi_config_items *files = &s->ctx->config.modules;
+	bool alone = s->o->http == 0;
 	wb_error err = WB_ERROR_INIT;
 	int code;
 
-	if (files->count == 0)
-		return cli_usage(s->ctx, "which projections? give --module "
-					 "FILE or set WAYBILL_MODULES");
 	if (cli_modules_load(files->items, files->count, &s->modules, &err) !=
 	    WB_OK)
 		return cli_fail(s->ctx, CLI_USAGE, "%s", err.text);
-	code = cli_signals_open(s->ctx, 0, &s->signal_fd);
-	if (code == CLI_OK)
-		code = cli_open_store(s->ctx, &s->store);
+	code = cli_open_store(s->ctx, &s->store);
 	if (code == CLI_OK &&
 	    cli_projectors_open(&s->projectors, s->modules, s->store, s->o->dir,
-				NULL, true, &s->ctx->log, &err) != WB_OK)
+				NULL, alone, &s->ctx->log, &err) != WB_OK)
 		code = cli_fail_error(s->ctx, &err);
 	if (code == CLI_OK && s->projectors.count == 0)
 		code = cli_fail(s->ctx, CLI_USAGE,
 				"the modules have no projections");
+	return code;
+}
+
+static int run_open_http(run_state *s)
+{
+	cli_http_options o = {.dir = cli_models_dir(s->ctx, s->o->dir),
+			      .address = s->o->address,
+			      .port = (uint16_t)s->o->http,
+			      .token_file = s->o->token_file,
+			      .projectors = &s->projectors,
+			      .log = &s->ctx->log};
+	wb_error err = WB_ERROR_INIT;
+
+	if (s->o->http == 0)
+		return CLI_OK;
+	if (!o.dir)
+		return CLI_USAGE;
+	if (cli_http_open(&o, &s->http, &err) == WB_OK)
+		return CLI_OK;
+	return err.code == WB_EINVAL
+		       ? cli_fail(s->ctx, CLI_USAGE, "%s", err.text)
+		       : cli_fail_error(s->ctx, &err);
+}
+
+/* Without modules there is still something to serve. */
+static int run_open(run_state *s)
+{
+	bool modules = s->ctx->config.modules.count > 0;
+	int code;
+
+	if (!modules && s->o->http == 0)
+		return cli_usage(s->ctx, "which projections? give --module "
+					 "FILE or set WAYBILL_MODULES; or "
+					 "--http PORT, to serve what is there");
+	if (modules && !s->ctx->config.store)
+		return cli_usage(s->ctx, "which store? give --store DIR or set "
+					 "WAYBILL_STORE");
+	code = cli_signals_open(s->ctx, 0, &s->signal_fd);
+	if (code == CLI_OK && modules)
+		code = run_open_projectors(s);
+	if (code == CLI_OK)
+		code = run_open_http(s);
 	return code;
 }
 
@@ -105,11 +169,12 @@ static int run_run(cli_context *ctx)
 
 	if (code == CLI_OK) {
 		wbi_log(&ctx->log, WB_LOG_INFO,
-			"waybill %s: store %s, %zu projections", wb_version(),
-			ctx->config.store, s.projectors.count);
+			"waybill %s: %zu projections", wb_version(),
+			s.projectors.count);
 		cli_notify_ready();
 		code = run_loop(&s);
 	}
+	cli_http_close(s.http);
 	cli_projectors_close(&s.projectors);
 	wb_store_close(s.store);
 	cli_modules_free(s.modules);
@@ -126,11 +191,15 @@ const cli_command cli_command_projection_run = {
 		"for its modules, beside\ntheir handlers; this needs no "
 		"broker, and suits a read side of its own. A projection\nthat "
 		"another process runs already waits for that to end.\n\n"
-		"  waybill projection run --store shop --module ./slots.so\n",
+		"With --http they are answered as GET /projections/NAME/KEY "
+		"and so on: see waybill(1).\nThat needs no module for models "
+		"that others keep up to date.\n\n"
+		"  waybill projection run --store shop --module ./slots.so\n"
+		"  waybill projection run --store shop --module ./slots.so "
+		"--http 8080\n",
 	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE,
 	.flags = run_flags,
 	.flag_count = WBI_COUNT(run_flags),
 	.options_size = sizeof(run_options),
-	.needs_store = true,
 	.run = run_run,
 };

@@ -27,6 +27,7 @@ char *cli_show_bytes(wb_str bytes, bool hex);
 typedef struct cli_projectors {
 	wb_projector *projectors[CLI_PROJECTIONS_MAX];
 	int fds[CLI_PROJECTIONS_MAX];
+	const char *names[CLI_PROJECTIONS_MAX];
 	size_t count;
 	const wb_log *log;
 } cli_projectors;

@@ -29,6 +29,7 @@ wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
 					 &ret->projectors[at], err);
 		if (code != WB_OK)
 			break;
+		ret->names[at] = projections[i]->name;
 		ret->count++;
 		code = wb_projector_fd(ret->projectors[at], &ret->fds[at], err);
 	}

@@ -44,6 +44,7 @@ BEGIN {
 	home["libsmartcols"] = "cli"
 	home["openssl"] = "broker-adapters/amqp lib/event tests"
 	home["systemd"] = "cli"
+	home["microhttpd.h"] = "cli"
 	home["cmocka.h"] = "tests"
 	home["waybill/amqp.h"] = \
 		"include broker-adapters/amqp cli examples tests bench"

@@ -83,7 +83,7 @@ bool event_log_load(event_log *log)
 {
 	const char *path = log_path();
 	char command[1200], header[1024], line[1024];
-	size_t key, activity, when;
+	size_t key, activity, when, resource;
 	FILE *in;
 
 	if (!path)
@@ -95,6 +95,7 @@ bool event_log_load(event_log *log)
 	key = column_of(header, "case:concept:name");
 	activity = column_of(header, "concept:name");
 	when = column_of(header, "time:timestamp");
+	resource = column_of(header, "org:resource");
 	log->rows = calloc(LOG_ROWS_MAX, sizeof(*log->rows));
 	log->count = 0;
 	assert_non_null(log->rows);
@@ -110,6 +111,8 @@ bool event_log_load(event_log *log)
 		snprintf(row->activity, sizeof(row->activity), "%s",
 			 fields[activity]);
 		snprintf(row->time, sizeof(row->time), "%s", fields[when]);
+		snprintf(row->resource, sizeof(row->resource), "%s",
+			 fields[resource]);
 		make_type(row->activity, row->type, sizeof(row->type));
 	}
 	assert_int_equal(pclose(in), 0);

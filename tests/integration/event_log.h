@@ -12,6 +12,7 @@ typedef struct event_log_row {
 	char activity[128]; /* concept:name, as it stands */
 	char type[160];     /* "permit." + activity in lower case, words by - */
 	char time[64];      /* time:timestamp */
+	char resource[64];  /* org:resource: who did it */
 	char line[1024];    /* the whole row */
 } event_log_row;
 

@@ -6,7 +6,8 @@
 
 wb_packages_build="build-essential autoconf automake libtool pkg-config
 	librabbitmq-dev liblmdb-dev libjansson-dev libssl-dev libcyaml-dev
-	libyaml-dev libsmartcols-dev libsystemd-dev"
+	libyaml-dev libsmartcols-dev libsystemd-dev
+	libmicrohttpd-dev"
 wb_packages_broker="rabbitmq-server"
 wb_packages_test="libcmocka-dev clang openssl"
 
