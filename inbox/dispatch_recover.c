@@ -128,7 +128,8 @@ static wb_code recover_die(wbi_dispatch *d, const wbi_call_noted *noted,
 		return WB_OK;
 	code = wbi_work_get(d->txn, d->tables->work, &noted->id, &subject.row,
 			    err);
-	if (code != WB_OK || subject.row.attempts < c->attempts_max)
+	if (code != WB_OK || subject.row.attempts < c->attempts_max ||
+	    subject.row.state == WBI_WORK_DEAD) /* by one who died right then */
 		return code == WB_ENOTFOUND ? WB_OK : code;
 	subject.record = subject.row.record;
 	if (noted->id.lane != WBI_LANE_TIMER) {

@@ -141,6 +141,35 @@ static void a_single_attempt_may_be_the_last(void **state)
 	rig_end(r);
 }
 
+/* The page says the same again to the next process. */
+static void dying_before_the_page_is_clear_keeps_the_dead_letter(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+	const wbi_work_id id = {S("a"), WBI_LANE_KEYED, S("k1"), 2};
+	wbi_dead dead;
+
+	a->behave = crash_at;
+	a->data[0] = 2;
+	a->handler.attempts_max = 1;
+	rig_append_many(r, 4, 2);
+	assert_int_equal(crash_child(r, run_an_hour), 7);
+	assert_int_equal(crash_child(r, run_an_hour), 0);
+	for (int i = 0; i < 2; i++) {
+		crash_open(r);
+		assert_true(rig_dead(r, 1, &dead));
+		assert_int_equal(dead.attempts, 1);
+		assert_false(rig_dead(r, 2, &dead));
+		assert_int_equal(rig_consumer(r, "a").waiting, 2);
+		wbi_calls_enter(r->calls, 0, &id, true, 1000,
+				r->clock.mono_us);
+		crash_close(r);
+	}
+	crash_open(r);
+	assert_true(rig_dead(r, 1, &dead));
+	rig_end(r);
+}
+
 /* ---- killed anywhere
  * ----------------------------------------------------------- */
 
@@ -345,6 +374,7 @@ int main(void)
 		TEST(a_single_attempt_may_be_the_last),
 		TEST(killed_in_any_call_effects_and_emits_come_once),
 		TEST(killed_behind_any_commit_effects_and_emits_come_once),
+		TEST(dying_before_the_page_is_clear_keeps_the_dead_letter),
 		TEST(of_external_calls_the_one_that_was_made_is_charged),
 		TEST(of_several_in_progress_none_is_charged),
 	};
