@@ -56,6 +56,12 @@ show_failures() {
 	done
 }
 
+# What a test that passed could not do for want of somebody else's client.
+show_untested() {
+	grep -h '^NOT TESTED' "$1"/tests/interop/*.log 2>/dev/null |
+		sed 's/^/           /'
+}
+
 # ---- stages ---------------------------------------------------------------
 
 stage_build() {
@@ -141,6 +147,10 @@ run_stage() {
 		words="FAILED ${words}"
 	fi
 	printf '%4d s  %s\n' $((SECONDS - start)) "$words"
+	case $name in
+	check) show_untested "$wb_build/gcc" ;;
+	sanitize) show_untested "$wb_build/sanitize" ;;
+	esac
 	[ $status = 0 ] && return
 	case $name in
 	check) show_failures "$wb_build/gcc" ;;
@@ -167,6 +177,7 @@ main() {
 	done
 	mkdir -p "$logs"
 	wb_packages $wb_packages_build $wb_packages_broker $wb_packages_test
+	wb_npm $wb_packages_npm
 	for s in ${*:-$stages}; do
 		run_stage "$s" || [ "$s" != build ] || break
 	done

@@ -9,7 +9,9 @@ wb_packages_build="build-essential autoconf automake libtool pkg-config
 	libyaml-dev libsmartcols-dev libsystemd-dev
 	libmicrohttpd-dev"
 wb_packages_broker="rabbitmq-server"
-wb_packages_test="libcmocka-dev clang openssl"
+wb_packages_test="libcmocka-dev clang openssl python3-pika amqp-tools"
+# The clients of tests/interop that npm has; nothing of them is in this tree.
+wb_packages_npm="amqplib@0.10.4 cloudevents@8.0.3"
 
 wb_say() {
 	printf '%s\n' "$*"
@@ -47,6 +49,28 @@ wb_packages() {
 		tail -n 20 "$wb_build/apt.log" >&2
 		wb_die "apt-get could not install them (see above)"
 	}
+}
+
+# wb_npm NAME@VERSION...: into the build directory; NODE_PATH names them. A
+# registry that cannot be reached costs the tests that want them, no more:
+# they say so, and test.sh repeats it.
+wb_npm() {
+	local dir=$wb_build/npm
+	export NODE_PATH=$dir/node_modules
+	[ "$(cat "$dir/installed" 2>/dev/null)" != "$*" ] || return 0
+	# other packages than Debian's bring npm in the one of nodejs
+	command -v node >/dev/null || wb_packages nodejs
+	command -v npm >/dev/null || wb_packages npm
+	wb_say "Installing with npm, into $dir: $*"
+	mkdir -p "$dir"
+	if (cd "$dir" && timeout 300 npm install --prefix "$dir" --no-audit \
+		--no-fund --ignore-scripts --save-exact "$@") \
+		>"$wb_build/npm.log" 2>&1 </dev/null; then
+		echo "$*" >"$dir/installed"
+	else
+		tail -n 5 "$wb_build/npm.log"
+		wb_say "npm could not install them (see above)"
+	fi
 }
 
 # In a shell of its own: the policy goes however this ends.
