@@ -61,7 +61,7 @@ bench_shape bench_shape_from(int argc, char **argv)
 	};
 
 	if (s.keys == 0 || s.hot > s.keys || s.hot_permille > 1000 ||
-	    s.body < 32 || s.body > BENCH_BODY_MAX)
+	    s.body < 64 || s.body > BENCH_BODY_MAX)
 		bench_die("workload", "out of range");
 	return s;
 }
@@ -87,15 +87,41 @@ size_t bench_key(const bench_shape *shape, uint64_t i, char ret[BENCH_KEY_MAX])
 	return (size_t)snprintf(ret, BENCH_KEY_MAX, "order/%06" PRIu64, key);
 }
 
+static const char common_head[] = "{\"total\":\"12.50\",\"note\":\"";
+enum { COMMON_STAMP_AT = sizeof(common_head) - 1, COMMON_STAMP_LEN = 20 };
+
 void bench_body(char *ret, size_t size)
 {
-	static const char head[] = "{\"total\":\"12.50\",\"note\":\"";
-
 	for (size_t i = 0; i < size; i++)
-		ret[i] = i < sizeof(head) - 1 ? head[i]
+		ret[i] = i < COMMON_STAMP_AT ? common_head[i]
 					      : (char)('a' + i % 26);
 	ret[size - 2] = '"';
 	ret[size - 1] = '}';
+}
+
+void bench_stamp(char *body)
+{
+	char digits[COMMON_STAMP_LEN + 1];
+
+	snprintf(digits, sizeof(digits), "%0*" PRIu64, COMMON_STAMP_LEN,
+		 bench_now_ns());
+	memcpy(body + COMMON_STAMP_AT, digits, COMMON_STAMP_LEN);
+}
+
+uint64_t bench_stamped(const char *body, size_t size)
+{
+	uint64_t ns = 0;
+
+	if (size < COMMON_STAMP_AT + COMMON_STAMP_LEN)
+		return 0;
+	for (size_t i = 0; i < COMMON_STAMP_LEN; i++) {
+		char c = body[COMMON_STAMP_AT + i];
+
+		if (c < '0' || c > '9')
+			return 0;
+		ns = ns * 10 + (uint64_t)(c - '0');
+	}
+	return ns;
 }
 
 wb_event bench_event(wb_str key, wb_str body)

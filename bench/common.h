@@ -31,6 +31,11 @@ size_t bench_key(const bench_shape *shape, uint64_t i,
 /* `size` bytes of JSON, the same in every run. */
 void bench_body(char *ret, size_t size);
 
+/* Write the time into such a body, in place; read it again, in any process of
+ * this machine. 0: there is none. */
+void bench_stamp(char *body);
+uint64_t bench_stamped(const char *body, size_t size);
+
 /* Event number i; borrows `key` and `body`. */
 wb_event bench_event(wb_str key, wb_str body);
 

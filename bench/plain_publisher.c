@@ -9,6 +9,7 @@
  *   --count N           publish N, print rate and CPU
  *   --rate R            at R a second, print publish -> confirm times
  *   --seconds S         as fast as it can for S seconds
+ *   --stamp             each body says when it was published
  *   --reset             only (re-)make the exchange and an empty quorum queue
  *   --uri --window --keys --hot --hot-permille --body
  */
@@ -20,15 +21,8 @@
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
-#ifdef HAVE_RABBITMQ_C_AMQP_H
-#include <rabbitmq-c/amqp.h>
-#include <rabbitmq-c/tcp_socket.h>
-#else
-#include <amqp.h>
-#include <amqp_tcp_socket.h>
-#endif
-
 #include "bench/common.h"
+#include "bench/plain_amqp.h"
 
 enum { PLAIN_HEADERS = 8, PLAIN_WINDOW_MAX = 65536 };
 
@@ -38,6 +32,7 @@ typedef struct plain {
 	uint64_t window;
 	uint64_t sent, settled; /* delivery tags 1..sent; settled is a count */
 	uint64_t returned;
+	bool stamp;
 	bool confirmed[PLAIN_WINDOW_MAX]; /* by tag */
 	uint64_t lowest; /* every tag below it is settled */
 	uint64_t started[PLAIN_WINDOW_MAX];
@@ -48,38 +43,6 @@ typedef struct plain {
 	char id[37], when[32], key[BENCH_KEY_MAX], position[24];
 	char body[BENCH_BODY_MAX];
 } plain;
-
-static void plain_must(amqp_connection_state_t conn, const char *what)
-{
-	amqp_rpc_reply_t r = amqp_get_rpc_reply(conn);
-
-	if (r.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
-		bench_die(what, amqp_error_string2(r.library_error));
-	if (r.reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die(what, "refused by the broker");
-}
-
-static amqp_connection_state_t plain_connect(const char *uri)
-{
-	struct amqp_connection_info info;
-	char *copy = strdup(uri);
-	amqp_connection_state_t conn = amqp_new_connection();
-	amqp_socket_t *socket;
-
-	if (!copy || !conn || amqp_parse_url(copy, &info) != AMQP_STATUS_OK)
-		bench_die("--uri", "not a URI of an AMQP broker");
-	socket = amqp_tcp_socket_new(conn);
-	if (!socket || amqp_socket_open(socket, info.host, info.port))
-		bench_die(uri, "cannot connect");
-	if (amqp_login(conn, info.vhost, 0, 131072, 0, AMQP_SASL_METHOD_PLAIN,
-		       info.user, info.password)
-		    .reply_type != AMQP_RESPONSE_NORMAL)
-		bench_die("login", "refused");
-	amqp_channel_open(conn, 1);
-	plain_must(conn, "channel");
-	free(copy);
-	return conn;
-}
 
 static void plain_reset(amqp_connection_state_t conn)
 {
@@ -169,6 +132,8 @@ static void plain_publish(plain *p)
 	p->confirmed[p->sent % PLAIN_WINDOW_MAX] = false;
 	if (p->latencies)
 		p->started[p->sent % PLAIN_WINDOW_MAX] = bench_now_ns();
+	if (p->stamp)
+		bench_stamp(p->body);
 	status = amqp_basic_publish(p->conn, 1, amqp_cstring_bytes("events"),
 				    amqp_cstring_bytes("order.placed"), 1, 0,
 				    &p->properties, body);
@@ -298,6 +263,7 @@ int main(int argc, char **argv)
 	}
 	p->shape = bench_shape_from(argc, argv);
 	p->window = bench_number(argc, argv, "--window", 2000);
+	p->stamp = bench_flag(argc, argv, "--stamp");
 	p->lowest = 1;
 	if (seconds)
 		p->shape.count = UINT64_MAX;

@@ -7,7 +7,8 @@
  *                      the rate near the start and near the end
  *   --seconds S        the same, S seconds at most
  *   --rate R           a process beside it commits --count events, one by one
- *                      at R a second; commit -> confirm times
+ *                      at R a second; commit -> confirm times; each body says
+ *                      when its append began, for worker_run --latency
  *   --store D --uri U --window W --keys --hot --hot-permille --body
  *
  * With --rate a forked child is the service. It is forked before any store is
@@ -53,6 +54,7 @@ static void run_append(wb_store *store, wb_outbox *outbox,
 	MDB_txn *txn;
 
 	bench_body(body, shape->body);
+	bench_stamp(body);
 	if (wb_store_begin(store, &txn, &err))
 		bench_die("begin", err.text);
 	for (uint64_t i = from; i < from + count; i++) {
