@@ -14,6 +14,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/event/record.h"
 
 typedef struct show_options {
 	bool data;
@@ -69,6 +70,13 @@ void cli_event_json(json_t *object, const wb_event *event)
 	cli_put_headers(object, event->headers, event->header_count);
 }
 
+/* Its stream was truncated. A record that cannot be read has no id. */
+static bool is_stub(const cli_seen *seen)
+{
+	return seen->event.id.len > 0 &&
+	       wbi_record_flags(seen->record) & WBI_RECORD_STUB;
+}
+
 json_t *cli_seen_json(const cli_seen *seen)
 {
 	json_t *object = json_object();
@@ -79,6 +87,8 @@ json_t *cli_seen_json(const cli_seen *seen)
 	json_object_set_new(object, "why",
 			    cli_json_text(cli_why(seen, why, sizeof(why))));
 	cli_event_json(object, &seen->event);
+	if (is_stub(seen))
+		json_object_set_new(object, "truncated", json_true());
 	if (seen->parked)
 		put_parked(object, seen->parked);
 	if (seen->discard)
@@ -106,6 +116,9 @@ static void print_seen(const cli_seen *seen, const char *why)
 	if (seen->parked)
 		print_parked(seen->parked);
 	cli_print_event(&seen->event);
+	if (is_stub(seen))
+		printf("%-16s %s\n", "truncated",
+		       "with its stream; this is what is left");
 	cli_print_data("data", seen->event.data);
 }
 

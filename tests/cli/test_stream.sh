@@ -141,4 +141,33 @@ run "$waybill" stream truncate nothing --before 3
 is "nothing to truncate" 3 $code
 run "$waybill" fsck
 is "all is sound" 0 $code
+if [ -z "${WAYBILL_TEST_AMQP:-}" ]; then
+	echo "WAYBILL_TEST_AMQP names no broker: nothing was delivered"
+	done_testing
+fi
+run "$relay" --amqp "$WAYBILL_TEST_AMQP" --until-empty \
+	--route "exchange=amq.topic,unroutable=accept"
+is "all is delivered" 0 $code
+run "$waybill" stream truncate booking/42 --before 3
+is "but no snapshot stands for it" 3 $code
+has "which is said" "no snapshot at version 2 or later" "$err"
+run "$waybill" stream truncate booking/42 --before 3 --without-snapshot \
+	--reason 'a test' --json
+is "truncated" 2 "$(at truncated)"
+is "up to its floor" 3 "$(at floor)"
+run "$waybill" stream show booking/42
+has "what is left is shown" '{"n":4}' "$out"
+has "and that it is not all" "below 3 were truncated" "$err"
+run "$waybill" stream show booking/42 --from 1
+is "below the floor" 3 $code
+has "is an error that names it" "its floor is 3" "$err"
+run "$waybill" stream export booking/42
+is "an archive of the rest" 3 "$(wc -l <"$dir/out")"
+run "$waybill" outbox show 1
+has "a stub says what it is" "truncated" "$out"
+run "$waybill" stream append booking/42 --expect none --id c-1 \
+	--type BookingCreated
+has "a repeat is known still" "was there already" "$out"
+run "$waybill" fsck
+is "and all is sound" 0 $code
 done_testing
