@@ -50,6 +50,8 @@ static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 		e->key[0] = '\0';
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
+	if (w->streams && key && seeded_random_chance(&w->random, 500))
+		return sim_stream_append(w, txn, &event, &e->position);
 	return wb_outbox_append(w->outbox, txn, &event, &e->position,
 				&w->err) == WB_OK;
 }
@@ -70,8 +72,7 @@ static bool append_note(sim_world *w, const append_event *e, bool committed)
 				w->era + e->position, fate);
 }
 
-/* Whatever it returns, w->durable says what was done. */
-static void append_commit(sim_world *w, MDB_txn *txn)
+void sim_append_commit(sim_world *w, MDB_txn *txn)
 {
 	wb_error err = WB_ERROR_INIT;
 	wb_code code;
@@ -101,7 +102,7 @@ void sim_append(sim_world *w)
 	if (abort)
 		wb_store_abort(txn);
 	else
-		append_commit(w, txn);
+		sim_append_commit(w, txn);
 	for (size_t i = 0; i < count; i++)
 		if (!append_note(w, &events[i], !abort && w->durable))
 			sim_fail(w, "out of memory");

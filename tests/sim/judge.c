@@ -210,6 +210,7 @@ void sim_world_judge(sim_world *w)
 	w->tally.blocks = stat.blocks;
 	if (!w->failed)
 		judge_counts(w);
-	if (!w->failed && w->seed % SIM_CHECK_EVERY == 0)
+	if (!w->failed && w->seed % (w->streams ? SIM_CHECK_STREAMS_EVERY
+						 : SIM_CHECK_EVERY) == 0)
 		judge_store(w, parked, w->head);
 }

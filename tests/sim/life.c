@@ -117,6 +117,8 @@ static void life_trouble(sim_world *w)
 		sim_append(w);
 	if (seeded_random_chance(&w->random, 30))
 		life_operate(w);
+	if (w->streams && !w->dying && seeded_random_chance(&w->random, 40))
+		sim_stream_truncate(w);
 	if (w->dying || seeded_random_chance(&w->random, 2))
 		sim_world_reopen(w);
 	if (w->failed)

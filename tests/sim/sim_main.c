@@ -112,6 +112,8 @@ static const struct {
 	{"backups", offsetof(sim_tally, backups)},
 	{"restores", offsetof(sim_tally, restores)},
 	{"stores-checked", offsetof(sim_tally, checked)},
+	{"stream-events", offsetof(sim_tally, stream_events)},
+	{"truncated", offsetof(sim_tally, truncated)},
 #define MAIN_SERVICE(field) offsetof(sim_tally, service.field)
 	{"workers", MAIN_SERVICE(worker_restarts)},
 	{"worker-deaths", MAIN_SERVICE(worker_deaths)},

@@ -64,6 +64,7 @@ static void world_open_store(sim_world *w, bool create)
 
 	options.service = "sim";
 	options.map_bytes = 64 << 20;
+	options.keep_bytes = w->streams ? UINT64_MAX : 0;
 	options.clock = &w->clock.clock;
 	options.random = &w->relay_random.random;
 	sim_world_path(w, "store", w->store_number, path);
@@ -347,6 +348,7 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 {
 	memset(w, 0, sizeof(*w));
 	w->seed = seed;
+	w->streams = seed % 3 == 0;
 	w->log = log;
 	fake_clock_init(&w->clock);
 	seeded_random_init(&w->random, seed);

@@ -18,6 +18,7 @@
 #include <waybill/memory.h>
 #include <waybill/outbox.h>
 #include <waybill/relay.h>
+#include <waybill/stream.h>
 
 #include "tests/kit/mortal.h"
 #include "tests/sim/service.h"
@@ -32,7 +33,8 @@ enum {
 	SIM_TROUBLE_TURNS = 600,
 	SIM_CALM_TURNS = 100000,
 	SIM_REST_TURNS = 1000,
-	SIM_CHECK_EVERY = 20 /* seeds: then the store is checked, too */
+	SIM_CHECK_EVERY = 20, /* seeds: then the store is checked, too */
+	SIM_CHECK_STREAMS_EVERY = 12 /* where it has streams */
 };
 
 /* Added to the positions of each life of the journal, so that later ones are
@@ -56,6 +58,7 @@ typedef struct sim_tally {
 	uint64_t downs, channel_closes, nacks, returns, blocks;
 	uint64_t commit_failures, commit_deaths, deleted, reroutes;
 	uint64_t backups, restores, full, checked;
+	uint64_t stream_events, truncated;
 	checker_counts counts;
 	sim_service_tally service;
 } sim_tally;
@@ -90,7 +93,7 @@ typedef struct sim_world {
 	/* the seed's choices */
 	uint16_t commit_trouble; /* permille of commits */
 	uint16_t delete_exchange; /* permille of turns */
-	bool reroutes, restores;
+	bool reroutes, restores, streams;
 	bool leave_parked;  /* nothing is retried in the end */
 	bool leave_missing; /* an exchange stays away in the end */
 
@@ -136,6 +139,14 @@ void sim_topology_tend(sim_world *w); /* make again what is due */
 
 /* append.c: one transaction of some events. */
 void sim_append(sim_world *w);
+/* Whatever it returns, w->durable says what was done. */
+void sim_append_commit(sim_world *w, MDB_txn *txn);
+
+/* streams.c: an event with a key, as the next version of its stream; false: it
+ * could not. And an operator lets go of some versions. */
+bool sim_stream_append(sim_world *w, MDB_txn *txn, const wb_event *event,
+		       uint64_t *ret_position);
+void sim_stream_truncate(sim_world *w);
 
 /* life.c: run both phases and judge. False: failed, `why` says how. */
 bool sim_world_run(sim_world *w);
