@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { CHILD_ARGS_MAX = 24, CHILD_TIMEOUT = -1 };
+enum { CHILD_ARGS_MAX = 40, CHILD_TIMEOUT = -1 };
 
 /*
  * Run argv[0] (a path). `env` is a list of NAME=VALUE that ends with NULL, or

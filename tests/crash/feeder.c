@@ -9,7 +9,6 @@
 
 #include "lib/event/envelope.h"
 #include "tests/crash/stream.h"
-#include "tests/support/seeded_random.h"
 
 enum {
 	FEEDER_PATIENCE_US = 30000000,
@@ -136,7 +135,24 @@ bool feeder_settle(feeder *f)
 	return true;
 }
 
-/* ---- another consumer ------------------------------------------------------ */
+bool feeder_feed(feeder *f, uint64_t first, unsigned count,
+		 seeded_random *random)
+{
+	bool ok = true;
+
+	for (uint64_t n = first; ok && n < first + count; n++) {
+		uint64_t back = seeded_random_below(random, 6);
+
+		ok = feeder_send(f, n);
+		if (ok && n >= first + back)
+			ok = feeder_send(f, n - back);
+	}
+	for (uint64_t n = first; ok && n < first + count; n++)
+		ok = feeder_send(f, n);
+	return ok && feeder_settle(f);
+}
+
+/* ---- another consumer --------------------------------------------------- */
 
 /* Take deliveries until there are `most`, or none has come for a while. */
 static bool feeder_take(wb_broker *broker, uint64_t *taken, unsigned most,

@@ -9,6 +9,8 @@
 
 #include <waybill/broker.h>
 
+#include "tests/support/seeded_random.h"
+
 typedef struct feeder {
 	wb_broker *broker;
 	char exchange[64];
@@ -20,6 +22,10 @@ void feeder_close(feeder *f);
 
 /* Publish the event of this number, perhaps once more. */
 bool feeder_send(feeder *f, uint64_t number);
+/* New events from `first` on, in order, each once or twice more a little later;
+ * all of it confirmed. */
+bool feeder_feed(feeder *f, uint64_t first, unsigned count,
+		 seeded_random *random);
 /* Until all that was sent is confirmed. */
 bool feeder_settle(feeder *f);
 

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <waybill/handler.h>
-
 #include "lib/journal/inbox_rows.h"
 #include "lib/journal/journal.h"
 #include "lib/store/table.h"
@@ -29,7 +27,7 @@ static bool handled_say(const char *what, const char *why)
 /* A consumer that never moves: the inbox keeps what all others have passed. */
 static wb_code handled_hold(const char *path, wb_error *err)
 {
-	wbi_consumer row = {.kind = WB_TRANSACTIONAL};
+	wbi_consumer row = {.kind = WBI_CONSUMER_HANDLER};
 	wb_store *store;
 	MDB_txn *txn;
 	wb_code code = wb_store_open(path, NULL, &store, err);
@@ -52,7 +50,7 @@ static wb_code handled_hold(const char *path, wb_error *err)
 	return code;
 }
 
-bool handled_init(handled *h, const char *dir)
+bool handled_init(handled *h, const char *dir, uint64_t map_bytes)
 {
 	wb_store_options options = WB_STORE_OPTIONS_INIT;
 	wb_error err = WB_ERROR_INIT;
@@ -62,7 +60,8 @@ bool handled_init(handled *h, const char *dir)
 	snprintf(h->effects, sizeof(h->effects), "%.4000s/effects", dir);
 	snprintf(h->arrivals, sizeof(h->arrivals), "%.4000s/arrivals", dir);
 	options.service = "crash";
-	options.map_bytes = HANDLED_MAP;
+	options.map_bytes = map_bytes ? map_bytes : HANDLED_MAP;
+	options.quota_bytes = options.map_bytes;
 	options.keep_bytes = UINT64_MAX;
 	h->count = checker_new();
 	h->call = checker_new();
@@ -82,7 +81,7 @@ void handled_fini(handled *h)
 	checker_free(h->done);
 }
 
-/* ---- the store --------------------------------------------------------------- */
+/* ---- the store ---------------------------------------------------------- */
 
 /* The number in "e-N" or "f-N"; 0: none. */
 static uint64_t handled_number(wb_str id, char kind)
@@ -110,8 +109,13 @@ static size_t handled_key(handled *h, wb_str key)
 static void handled_taken(handled *h, const wb_event *event, uint64_t position)
 {
 	uint64_t number = handled_number(event->id, 'e');
-	size_t key = handled_key(h, event->key);
+	size_t key;
 
+	if (!wb_str_eq(event->source, wb_str_from("/feeder"))) {
+		h->foreign++;
+		return;
+	}
+	key = handled_key(h, event->key);
 	if (number == 0 || number > h->published ||
 	    !wb_str_eq(event->key, wb_str_from(stream_key_of(number))) ||
 	    !checker_appended(h->count, event->id, event->key, position,
@@ -244,7 +248,7 @@ bool handled_dead(const handled *h, uint64_t *ret)
 	return err.code ? handled_say(h->store, err.text) : true;
 }
 
-/* ---- files --------------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------- */
 
 /* The first words of whole lines of a file, from *at on. */
 static bool handled_file(handled *h, const char *path, long *at, bool effects)
@@ -297,7 +301,7 @@ bool handled_await_arrivals(handled *h, int timeout_ms)
 	return handled_say("follow-ups", "not all have arrived");
 }
 
-/* ---- the end --------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------ */
 
 static bool handled_one(checker *c, const char *name, uint64_t doubles_max)
 {

@@ -31,6 +31,7 @@ typedef struct handled {
 	} keys[HANDLED_KEYS];
 	size_t key_count;
 	uint64_t strange; /* in the inbox, and not published, or twice */
+	uint64_t foreign; /* in the inbox, from other producers */
 	uint64_t late;	  /* taken in behind a later event of its key: the
 			     broker's doing */
 	uint64_t torn;	  /* own tables, inbox and outbox contradict each other,
@@ -38,9 +39,9 @@ typedef struct handled {
 	uint64_t unstable; /* a call without its idempotency key */
 } handled;
 
-/* Makes the store; nothing in it is ever pruned. Calls return false with a
- * remark on standard error. */
-bool handled_init(handled *h, const char *dir);
+/* Makes the store, of `map_bytes` (0: 1 GiB); nothing in it is ever pruned.
+ * Calls return false with a remark on standard error. */
+bool handled_init(handled *h, const char *dir, uint64_t map_bytes);
 void handled_fini(handled *h);
 
 /* Read on; *ret_all: is everything that was published taken in, handled by

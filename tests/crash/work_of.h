@@ -17,6 +17,11 @@
  * idempotency-key"; and if it is set, nothing is refused any more. */
 #define WORK_EFFECTS "WAYBILL_CRASH_EFFECTS"
 #define WORK_HEALED "WAYBILL_CRASH_HEALED"
+/* Likewise: while this file is there every call is to be made again; the number
+ * of the event that ends the process, and how often a call is attempted. */
+#define WORK_BROKEN "WAYBILL_CRASH_BROKEN"
+#define WORK_POISON "WAYBILL_CRASH_POISON"
+#define WORK_ATTEMPTS "WAYBILL_CRASH_ATTEMPTS"
 
 /* How often each handler wants to be called in vain first. */
 static inline unsigned work_retries(uint64_t number, bool external)

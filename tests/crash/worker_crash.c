@@ -62,7 +62,7 @@ typedef struct killing {
 	unsigned wanted, cycles;
 } killing;
 
-/* ---- running the victims ------------------------------------------------------ */
+/* ---- running the victims ------------------------------------------------ */
 
 static bool killing_failed(const killing *k, const char *who, int status)
 {
@@ -136,28 +136,17 @@ static bool killing_run(const killing *k, enum victim victim, bool healed)
 	       killing_failed(k, victims[victim], status);
 }
 
-/* ---- publishing ------------------------------------------------------------------ */
+/* ---- publishing --------------------------------------------------------- */
 
-/* New events, in order; each once or twice more, a little later. */
 static bool killing_publish(killing *k, unsigned count)
 {
-	uint64_t first = k->books.published + 1, last = first + count - 1;
-	bool ok = true;
+	uint64_t first = k->books.published + 1;
 
-	for (uint64_t n = first; ok && n <= last; n++) {
-		uint64_t back = seeded_random_below(&k->random, 6);
-
-		ok = feeder_send(&k->feeder, n);
-		if (ok && n >= first + back)
-			ok = feeder_send(&k->feeder, n - back);
-	}
-	for (uint64_t n = first; ok && n <= last; n++)
-		ok = feeder_send(&k->feeder, n);
-	k->books.published = last;
-	return ok && feeder_settle(&k->feeder);
+	k->books.published += count;
+	return feeder_feed(&k->feeder, first, count, &k->random);
 }
 
-/* ---- kills ------------------------------------------------------------------------ */
+/* ---- kills -------------------------------------------------------------- */
 
 /* It must die by its kill, or end well before it comes to that call. */
 static bool killing_kill(killing *k, enum victim victim, bool healed,
@@ -233,7 +222,7 @@ static bool killing_all(killing *k)
 	return true;
 }
 
-/* ---- the whole --------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------- */
 
 /* How many calls each makes when nobody kills it. */
 static bool killing_measure(killing *k)
@@ -286,7 +275,7 @@ static bool killing_open(killing *k, const char *self)
 	for (int v = 0; v < VICTIMS; v++)
 		if (!doom_init(&k->doom[v], victims[v], k->bin, k->dir))
 			return false;
-	return handled_init(&k->books, k->dir) &&
+	return handled_init(&k->books, k->dir, 0) &&
 	       declare_all(k->uri, what, 4) &&
 	       feeder_open(&k->feeder, k->uri, k->exchange);
 }

@@ -41,6 +41,7 @@ WAYBILL_CRASH_KILLS=all part tests/crash/test_stream_crash
 WAYBILL_RACE_ATTEMPTS=$attempts part tests/outbox/test_stream_race
 part tests/faults/test_service_faults
 part tests/faults/test_broker_faults
+part tests/faults/test_worker_faults
 
 echo "faults: $passed passed, $failed failed"
 [ "$failed" = 0 ]
