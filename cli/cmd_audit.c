@@ -148,7 +148,7 @@ const cli_command cli_command_outbox_audit = {
 const cli_command cli_command_inbox_audit = {
 	.name = "inbox audit",
 	.args = "",
-	.summary = "List what operators did to dead letters, timers, handlers",
+	.summary = "List what operators did to dead letters, timers, handlers, streams",
 	.help = "The newest comes last: who did what, to which dead letter or "
 		"timer of which handler,\nand why. Nothing is ever taken out "
 		"of the audit.\n\n"

@@ -92,7 +92,8 @@ static wb_code cut_check_consumers(const cut *c, uint64_t last, wb_error *err)
 	return WBI_FAIL(err, WB_ESTATE,
 			"stream \"%s\": version %" PRIu64 " (position %" PRIu64
 			") is still to be read by %s, which is at %" PRIu64
-			"; truncate when it has",
+			"; truncate when it has, or forget it (waybill outbox "
+			"forget)",
 			c->name, c->what->before - 1, last, slowest.name,
 			slowest.position);
 }
