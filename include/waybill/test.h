@@ -49,7 +49,8 @@ typedef struct wb_test_options {
 
 /*
  * A store, a broker, and a worker on them that is connected and consuming.
- * `handlers` as for wb_worker_open(); `options` may be NULL. WB_EINVAL, with
+ * `handlers` as for wb_worker_open(), or a module's: wb_module.handlers and
+ * wb_module.handler_count; `options` may be NULL. WB_EINVAL, with
  * the reason, as of wb_worker_open(); WB_EIO: no directory can be made in
  * /dev/shm or TMPDIR.
  */
