@@ -30,7 +30,8 @@
 #include "lib/store/store.h"
 
 enum {
-	DEDUPE_FILL = 10000,  /* ids of a commit while filling */
+	DEDUPE_FILL = 10000, /* ids of a commit while filling */
+	DEDUPE_BATCH_MAX = 1000,
 	DEDUPE_ID_US = 100000 /* ages: ten ids a second */
 };
 
@@ -86,7 +87,8 @@ static void dedupe_open(dedupe *d, const char *dir, const char *name)
 	d->tables = wbi_store_get_tables(d->store);
 }
 
-static void dedupe_add(dedupe *d, wbi_seen *seen, const settings *s, uint64_t i)
+static void dedupe_add(wbi_seen *seen, const settings *s, uint64_t i,
+		       bool is_known)
 {
 	wb_error err = WB_ERROR_INIT;
 	uint64_t known = 0;
@@ -94,7 +96,7 @@ static void dedupe_add(dedupe *d, wbi_seen *seen, const settings *s, uint64_t i)
 	wb_code code = wbi_seen_add(seen, source, id_of(s, i, buf), i + 1,
 				    &known, &err);
 
-	if (code != (i < d->next ? WB_EEXISTS : WB_OK) || known != i + 1)
+	if (code != (is_known ? WB_EEXISTS : WB_OK) || known != i + 1)
 		bench_die("add", err.code ? err.text : "known or not known");
 }
 
@@ -128,27 +130,53 @@ static void dedupe_append(dedupe *d, MDB_txn *txn, const settings *s,
 		bench_die("consumer", err.text);
 }
 
-/* `count` of which some were seen before, and `forget` as many of the oldest.
- * The age of the store is counted in ids. */
+/* Which ids a batch has: new ones, and some that were seen before. */
+static void dedupe_draw(dedupe *d, const settings *s, bool repeats,
+			uint64_t count, uint64_t ret[DEDUPE_BATCH_MAX])
+{
+	uint64_t last = d->next;
+
+	for (uint64_t i = 0; i < count; i++) {
+		if (repeats && mix(last + i) % 1000 < s->repeat)
+			ret[i] = last - 1 - mix(i) % s->few;
+		else
+			ret[i] = d->next++;
+	}
+}
+
+/* As ingest does it: first all of the batch are announced, then added. */
+static void dedupe_batch(wbi_seen *seen, const settings *s, const uint64_t *ids,
+			 uint64_t count, uint64_t old)
+{
+	wb_error err = WB_ERROR_INIT;
+	char buf[64];
+
+	for (uint64_t i = 0; i < count; i++)
+		if (wbi_seen_expect(seen, source, id_of(s, ids[i], buf), &err))
+			bench_die("expect", err.text);
+	for (uint64_t i = 0; i < count; i++)
+		dedupe_add(seen, s, ids[i], ids[i] < old);
+}
+
+/* `count` ids in batches, and `forget` as many of the oldest. The age of the
+ * store is counted in ids. */
 static void dedupe_commit(dedupe *d, const settings *s, uint64_t count,
 			  bool forget)
 {
+	uint64_t ids[DEDUPE_BATCH_MAX], last = d->next, floor;
 	wb_error err = WB_ERROR_INIT;
-	uint64_t last = d->next, floor;
 	wbi_seen *seen;
 	MDB_txn *txn;
 
 	if (wb_store_begin(d->store, &txn, &err) ||
 	    wbi_seen_open(d->store, txn, &seen, &err))
 		bench_die("begin", err.text);
-	for (uint64_t i = 0; i < count; i++) {
-		if (s->repeat > 0 && forget &&
-		    mix(last + i) % 1000 < s->repeat) {
-			dedupe_add(d, seen, s, last - 1 - mix(i) % s->few);
-			continue;
-		}
-		dedupe_add(d, seen, s, d->next);
-		d->next++;
+	for (uint64_t done = 0; done < count; done += s->batch) {
+		uint64_t n = count - done < s->batch ? count - done : s->batch;
+		uint64_t old = d->next;
+
+		dedupe_draw(d, s, forget && s->repeat > 0, n, ids);
+		dedupe_batch(seen, s, ids, n, old);
 	}
 	if (forget &&
 	    wbi_seen_forget(seen, (d->next - d->remember) * DEDUPE_ID_US,
@@ -232,6 +260,8 @@ int main(int argc, char **argv)
 	const char *dir = bench_text(argc, argv, "--dir", ".");
 	dedupe sides[2] = {{.next = 0}, {.next = 0}};
 
+	if (s.batch == 0 || s.batch > DEDUPE_BATCH_MAX)
+		bench_die("--batch", "out of range");
 	dedupe_open(&sides[0], dir, "few");
 	dedupe_open(&sides[1], dir, "many");
 	dedupe_fill(&sides[0], &s, s.few);

@@ -269,6 +269,19 @@ static wb_code write_item(batch_write *w, wb_error *err)
 	return write_run(w, err);
 }
 
+/* All of them are looked up together. */
+static wb_code write_expect(const batch_write *w, wb_error *err)
+{
+	const ingest_batch *batch = &w->ingest->batch;
+	wb_code code = WB_OK;
+
+	for (uint32_t i = w->at; code == WB_OK && i < w->end; i++)
+		if (!batch->items[i].dead)
+			code = wbi_seen_expect(w->seen, batch->events[i].source,
+					       batch->events[i].id, err);
+	return code;
+}
+
 static wb_code write_items(batch_write *w, wb_error *err)
 {
 	const wbi_ingest *ingest = w->ingest;
@@ -278,6 +291,8 @@ static wb_code write_items(batch_write *w, wb_error *err)
 	wb_code code = wbi_journal_range(&ingest->journal, w->txn, &first,
 					 &w->head, err);
 
+	if (code == WB_OK)
+		code = write_expect(w, err);
 	/* At least one of them, however late it is. */
 	while (code == WB_OK && w->at < w->end) {
 		code = write_item(w, err);

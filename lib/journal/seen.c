@@ -112,8 +112,8 @@ wb_code wbi_seen_open(wb_store *store, MDB_txn *txn, wbi_seen **ret,
 	seen->cursor = NULL;
 	seen->changed = false;
 	seen->added = seen->first = seen->count = 0;
-	for (unsigned i = 0; i < WBI_SEEN_LEVELS; i++)
-		seen->looks[i].known = false;
+	seen->expected = seen->answered = 0;
+	seen->looked = false;
 	code = seen_state_read(txn, seen->table, &seen->state, err);
 	if (code == WB_ENOTFOUND)
 		seen_state_init(&seen->state, store);
@@ -133,33 +133,87 @@ void wbi_seen_close(wbi_seen *seen)
 	free(seen);
 }
 
+/* Sorted by key, since neighbours share pages and chunks. */
+static int slot_order(const void *a, const void *b)
+{
+	return seen_compare((*(seen_slot *const *)a)->key,
+			    (*(seen_slot *const *)b)->key);
+}
+
+/* Through all levels; what an earlier one knows is not looked for in the next:
+ * it is the newer. */
+static wb_code seen_look(wbi_seen *seen, seen_slot *slots, size_t count,
+			 wb_error *err)
+{
+	seen_slot *sorted[SEEN_BATCH];
+	wb_code code = WB_OK;
+
+	for (size_t i = 0; i < count; i++) {
+		slots[i].position = 0;
+		sorted[i] = &slots[i];
+	}
+	qsort(sorted, count, sizeof(sorted[0]), slot_order);
+	for (unsigned i = 1; code == WB_OK && i < WBI_SEEN_LEVELS; i++)
+		if (seen->state.counts[i] > 0)
+			code = seen_level_look(seen, i, sorted, count, err);
+	return code;
+}
+
+wb_code wbi_seen_expect(wbi_seen *seen, wb_str source, wb_str id, wb_error *err)
+{
+	if (seen->looked)
+		seen->expected = 0;
+	if (seen->expected == SEEN_BATCH)
+		return WB_OK; /* it will be looked for by itself */
+	seen->looked = false;
+	seen->answered = 0;
+	return seen_key(seen, source, id, seen->slots[seen->expected++].key,
+			err);
+}
+
+/* The answer to what was said to come, if it comes in that order; else it is
+ * looked for by itself. */
+static wb_code seen_answer(wbi_seen *seen, const uint8_t key[SEEN_KEY],
+			   uint64_t *ret_position, wb_error *err)
+{
+	seen_slot one, *slot = &one;
+	wb_code code = WB_OK;
+
+	if (seen->answered < seen->expected &&
+	    !seen_compare(seen->slots[seen->answered].key, key)) {
+		slot = &seen->slots[seen->answered++];
+		if (!seen->looked)
+			code = seen_look(seen, seen->slots, seen->expected,
+					 err);
+		seen->looked = true;
+	} else {
+		memcpy(one.key, key, SEEN_KEY);
+		code = seen_look(seen, &one, 1, err);
+	}
+	if (code != WB_OK)
+		return code;
+	if (slot->position == 0 || slot->position < seen->state.floor)
+		return WB_ENOTFOUND;
+	*ret_position = slot->position;
+	return WB_OK;
+}
+
 static wb_code seen_find(wbi_seen *seen, const uint8_t key[SEEN_KEY],
 			 size_t *ret_at, uint64_t *ret_position, wb_error *err)
 {
 	size_t at = seen_search(seen->batch, seen->count, key);
-	uint64_t position;
+	uint64_t position = 0;
+	wb_code code = seen_answer(seen, key, &position, err);
 
 	*ret_at = at;
-	if (at < seen->count && !seen_compare(seen->batch[at].key, key)) {
-		*ret_position = wbi_get_le64(seen->batch[at].position);
-		return WB_OK;
-	}
-	for (unsigned i = 1; i < WBI_SEEN_LEVELS; i++) {
-		wb_code code;
-
-		if (seen->state.counts[i] == 0)
-			continue;
-		code = seen_level_find(seen, i, key, &position, err);
-		if (code == WB_ENOTFOUND)
-			continue;
-		/* What is forgotten was so in the levels behind this, too. */
-		if (code == WB_OK && position < seen->state.floor)
-			return WB_ENOTFOUND;
-		if (code == WB_OK)
-			*ret_position = position;
+	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
-	}
-	return WB_ENOTFOUND;
+	if (at < seen->count && !seen_compare(seen->batch[at].key, key))
+		position = wbi_get_le64(seen->batch[at].position);
+	else if (code == WB_ENOTFOUND)
+		return WB_ENOTFOUND;
+	*ret_position = position;
+	return WB_OK;
 }
 
 wb_code wbi_seen_get(wbi_seen *seen, wb_str source, wb_str id,

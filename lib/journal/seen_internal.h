@@ -37,14 +37,14 @@ typedef struct seen_state {
 	seen_row_key swept;                       /* looked at up to here */
 } seen_state;
 
-/* The chunk in which a level was last looked at. */
-typedef struct seen_look {
-	bool known; /* keys from `low` to `high` are in this chunk, if at all */
-	bool copied; /* and it is here */
-	uint8_t low[SEEN_KEY], high[SEEN_KEY];
-	size_t count;
-	seen_entry entries[SEEN_CHUNK];
-} seen_look;
+/* One id that is looked for, with many others at a time: so that what they have
+ * to wait for, memory that is in no cache, is waited for together. */
+typedef struct seen_slot {
+	uint8_t key[SEEN_KEY];
+	uint64_t position;         /* as which it was found; 0: not, so far */
+	const seen_entry *entries; /* of the chunk that may have it, for now */
+	size_t count, guess;
+} seen_slot;
 
 struct wbi_seen {
 	wb_store *store;
@@ -57,7 +57,11 @@ struct wbi_seen {
 	uint64_t first; /* position of the first of them */
 	size_t count;
 	seen_entry batch[SEEN_BATCH]; /* sorted; not written yet */
-	seen_look looks[WBI_SEEN_LEVELS];
+	/* What was said to come: looked up in one go when the first of them is
+	 * asked for, and good until the levels change. */
+	size_t expected, answered;
+	bool looked;
+	seen_slot slots[SEEN_BATCH];
 };
 
 /* ---- rows ---------------------------------------------------------------- */
@@ -76,7 +80,8 @@ static inline wb_str seen_row_key_str(const seen_row_key *key)
 }
 
 /* The entries of a chunk, in the row. Looking believes what it finds, as long
- * as it stays inside of it; whoever rewrites a chunk checks it. */
+ * as it stays inside of it, and touches none of it yet; whoever rewrites a
+ * chunk checks it. */
 wb_code seen_chunk_peek(wb_str row, const seen_entry **ret, size_t *ret_count,
 			wb_error *err);
 wb_code seen_chunk_check(wb_str row_key, wb_str row, const seen_entry **ret,
@@ -100,6 +105,9 @@ static inline int seen_compare(const void *a_key, const void *b_key)
 /* Where `key` is in sorted entries, or would be. */
 size_t seen_search(const seen_entry *entries, size_t count,
 		   const uint8_t key[SEEN_KEY]);
+/* The same, looking around `guess` first. */
+size_t seen_search_from(const seen_entry *entries, size_t count, size_t guess,
+			const uint8_t key[SEEN_KEY]);
 
 wb_code seen_age_put(MDB_txn *txn, wbi_table ages, uint64_t position,
 		     uint64_t age_us, wb_error *err);
@@ -108,10 +116,10 @@ wb_code seen_age_decode(uint64_t position, wb_str row, uint64_t *ret_age_us,
 
 /* ---- levels -------------------------------------------------------------- */
 
-/* WB_ENOTFOUND: the level does not know the key. */
-wb_code seen_level_find(wbi_seen *seen, unsigned level,
-			const uint8_t key[SEEN_KEY], uint64_t *ret_position,
-			wb_error *err);
+/* Look for all of `slots`, sorted by key, in a level: those that are found get
+ * their position. */
+wb_code seen_level_look(wbi_seen *seen, unsigned level, seen_slot *const *slots,
+			size_t count, wb_error *err);
 /* Put sorted entries into a level; they win over what it has. */
 wb_code seen_level_merge(wbi_seen *seen, unsigned level,
 			 const seen_entry *entries, size_t count,

@@ -46,83 +46,87 @@ static wb_code level_seek(wbi_cursor *cursor, unsigned level,
 	return WB_OK;
 }
 
-static bool look_covers(const seen_look *look, const uint8_t key[SEEN_KEY])
+/* Where in its chunk a key would be if all keys of the level were evenly
+ * spread, as hashes are: counted from the chunk's greatest one, so that nothing
+ * of the chunk is touched. */
+static size_t look_guess(size_t count, const uint8_t high[SEEN_KEY],
+			 const uint8_t key[SEEN_KEY], uint64_t gap)
 {
-	return look->known && seen_compare(key, look->low) >= 0 &&
-	       seen_compare(key, look->high) <= 0;
+	uint64_t behind = (wbi_get_be64(high) - wbi_get_be64(key)) / gap;
+
+	return behind < count ? count - 1 - (size_t)behind : 0;
 }
 
-/* A chunk is copied when it is looked at for the second time in a row: ids that
- * begin with their time stay in one for long. */
-static void look_note(seen_look *look, const uint8_t key[SEEN_KEY],
-		      const uint8_t high[SEEN_KEY], const seen_entry *entries,
-		      size_t count)
+/* The chunk of each slot; the one before may have this one's, too. */
+static wb_code look_seek(wbi_seen *seen, unsigned level, seen_slot *slot,
+			 const seen_slot *before, uint8_t high[SEEN_KEY],
+			 wb_error *err)
 {
-	bool again = look->known && !seen_compare(look->high, high);
-
-	if (!again || seen_compare(key, look->low) < 0)
-		memcpy(look->low, key, SEEN_KEY);
-	memcpy(look->high, high, SEEN_KEY);
-	look->known = true;
-	look->copied = again;
-	if (!again)
-		return;
-	look->count = count;
-	if (count > 0)
-		memcpy(look->entries, entries, count * sizeof(*entries));
-}
-
-static wb_code level_found(const seen_entry *entries, size_t count,
-			   const uint8_t key[SEEN_KEY], uint64_t *ret_position)
-{
-	size_t at = seen_search(entries, count, key);
-
-	if (at == count || seen_compare(entries[at].key, key))
-		return WB_ENOTFOUND;
-	*ret_position = wbi_get_le64(entries[at].position);
-	return WB_OK;
-}
-
-wb_code seen_level_find(wbi_seen *seen, unsigned level,
-			const uint8_t key[SEEN_KEY], uint64_t *ret_position,
-			wb_error *err)
-{
-	static const uint8_t last[SEEN_KEY] = {255, 255, 255, 255, 255, 255,
-					       255, 255, 255, 255, 255, 255,
-					       255, 255, 255, 255};
-	seen_look *look = &seen->looks[level];
-	const seen_entry *entries = NULL;
-	const uint8_t *high = last;
 	wb_str row_key, row;
-	size_t count = 0;
+	wb_code code;
+
+	if (before && seen_compare(slot->key, high) <= 0) {
+		slot->entries = before->entries;
+		slot->count = before->count;
+		return WB_OK;
+	}
+	code = level_seek(seen->cursor, level, slot->key, &row_key, &row, err);
+	if (code == WB_ENOTFOUND) {
+		memset(high, 0xff, SEEN_KEY);
+		slot->entries = NULL;
+		slot->count = 0;
+		return WB_OK;
+	}
+	if (code != WB_OK)
+		return code;
+	memcpy(high, row_key.ptr + 1, SEEN_KEY);
+	return seen_chunk_peek(row, &slot->entries, &slot->count, err);
+}
+
+static void look_search(seen_slot *slot)
+{
+	size_t at;
+
+	if (slot->count == 0 || slot->position > 0)
+		return;
+	at = seen_search_from(slot->entries, slot->count, slot->guess,
+			      slot->key);
+	if (at < slot->count && !seen_compare(slot->entries[at].key, slot->key))
+		slot->position = wbi_get_le64(slot->entries[at].position);
+}
+
+wb_code seen_level_look(wbi_seen *seen, unsigned level, seen_slot *const *slots,
+			size_t count, wb_error *err)
+{
+	uint64_t gap = UINT64_MAX / seen->state.counts[level];
+	seen_slot *before = NULL;
+	uint8_t high[SEEN_KEY];
 	wb_code code = WB_OK;
 
-	if (look_covers(look, key) && look->copied)
-		return level_found(look->entries, look->count, key,
-				   ret_position);
 	if (!seen->cursor)
 		code = wbi_cursor_open(seen->txn, seen->table, &seen->cursor,
 				       err);
-	if (code == WB_OK)
-		code = level_seek(seen->cursor, level, key, &row_key, &row,
-				  err);
-	if (code == WB_OK) {
-		high = (const uint8_t *)row_key.ptr + 1;
-		code = seen_chunk_peek(row, &entries, &count, err);
+	for (size_t i = 0; code == WB_OK && i < count; i++) {
+		seen_slot *slot = slots[i];
+
+		code = look_seek(seen, level, slot, before, high, err);
+		before = slot;
+		if (code != WB_OK || slot->count == 0)
+			continue;
+		slot->guess = look_guess(slot->count, high, slot->key, gap);
+		__builtin_prefetch(&slot->entries[slot->guess]);
 	}
-	if (code != WB_OK && code != WB_ENOTFOUND)
-		return code;
-	look_note(look, key, high, entries, count);
-	return level_found(entries, count, key, ret_position);
+	for (size_t i = 0; code == WB_OK && i < count; i++)
+		look_search(slots[i]);
+	return code;
 }
 
-/* What was remembered of looking is old after a write. */
+/* What was found is old after a write. */
 static void level_forget_looks(wbi_seen *seen)
 {
 	wbi_cursor_close(seen->cursor);
 	seen->cursor = NULL;
-	for (unsigned i = 0; i < WBI_SEEN_LEVELS; i++)
-		seen->looks[i].known = false;
+	seen->expected = 0;
 }
 
 /* ---- rewriting ---------------------------------------------------------- */

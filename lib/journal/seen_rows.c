@@ -118,52 +118,39 @@ seen_row_key seen_row_key_of(unsigned level, const uint8_t key[SEEN_KEY])
 	return ret;
 }
 
-static wb_code seen_chunk_get(wbi_row_in *in, const seen_entry **ret,
-			      size_t *ret_count, wb_error *err)
-{
-	wb_str s = wbi_row_get_str(in);
-	wb_code code = wbi_row_done(in, err);
-
-	if (code != WB_OK)
-		return code;
-	if (s.len == 0 || s.len % sizeof(seen_entry) != 0 ||
-	    s.len > SEEN_CHUNK * sizeof(seen_entry))
-		return WBI_FAIL(err, WB_ECORRUPT,
-				"known ids: a chunk of %zu bytes; run waybill "
-				"fsck",
-				s.len);
-	*ret = (const seen_entry *)(const void *)s.ptr;
-	*ret_count = s.len / sizeof(seen_entry);
-	return WB_OK;
-}
+enum { SEEN_CHUNK_FRONT = 2 + 4 /* kind, version, length */ };
 
 wb_code seen_chunk_peek(wb_str row, const seen_entry **ret, size_t *ret_count,
 			wb_error *err)
 {
-	const uint8_t *p = (const uint8_t *)row.ptr;
-	wbi_row_in in = {.what = "known ids"};
+	size_t len = row.len - (WBI_ROW_EXTRA + 4);
 
-	if (row.len < WBI_ROW_EXTRA)
+	if (row.len <= WBI_ROW_EXTRA + 4 || len % sizeof(seen_entry) != 0 ||
+	    len > SEEN_CHUNK * sizeof(seen_entry))
 		return WBI_FAIL(err, WB_ECORRUPT,
-				"known ids: a row of %zu bytes is too short; "
-				"run waybill fsck",
+				"known ids: a chunk of %zu bytes; run waybill "
+				"fsck",
 				row.len);
-	in.at = p + 2;
-	in.end = p + row.len - 4;
-	return seen_chunk_get(&in, ret, ret_count, err);
+	*ret = (const seen_entry *)(const void *)(row.ptr + SEEN_CHUNK_FRONT);
+	*ret_count = len / sizeof(seen_entry);
+	return WB_OK;
 }
 
 wb_code seen_chunk_check(wb_str row_key, wb_str row, const seen_entry **ret,
 			 size_t *ret_count, wb_error *err)
 {
-	const seen_entry *entries;
-	size_t count;
+	const seen_entry *entries = NULL;
+	size_t count = 0;
 	wbi_row_in in;
 	wb_code code = wbi_row_open(&in, row_key, row, WBI_ROW_SEEN,
 				    SEEN_VERSION, "known ids", err);
 
+	if (code == WB_OK) {
+		wbi_row_get_str(&in);
+		code = wbi_row_done(&in, err);
+	}
 	if (code == WB_OK)
-		code = seen_chunk_get(&in, &entries, &count, err);
+		code = seen_chunk_peek(row, &entries, &count, err);
 	if (code != WB_OK)
 		return code;
 	for (size_t i = 1; i < count; i++)
@@ -202,52 +189,11 @@ wb_code seen_chunk_put(MDB_txn *txn, wbi_table table, unsigned level,
 	return WB_OK;
 }
 
-/* Where `key` would be if the keys from 0 to `count` were evenly spread. */
-static size_t seen_guess(const seen_entry *entries, size_t count,
-			 const uint8_t key[SEEN_KEY])
-{
-	uint64_t first = wbi_get_be64(entries[0].key);
-	uint64_t last = wbi_get_be64(entries[count - 1].key);
-	uint64_t at = wbi_get_be64(key);
-
-	if (at <= first)
-		return 0;
-	if (at >= last)
-		return count - 1;
-	return (size_t)((at - first) / ((last - first) / count + 1));
-}
-
-/*
- * From a guess outwards, then by halves: keys are hashes or times, so the guess
- * is good, and a chunk that nobody looked at lately is not pulled into the
- * cache by looking all over it. However bad the guess is, it takes twice as
- * many steps as halving alone at most.
- */
 size_t seen_search(const seen_entry *entries, size_t count,
 		   const uint8_t key[SEEN_KEY])
 {
-	size_t low = 0, high = count, step = 1, at;
+	size_t low = 0, high = count;
 
-	if (count == 0)
-		return 0;
-	at = seen_guess(entries, count, key);
-	if (seen_compare(entries[at].key, key) < 0) {
-		for (low = at + 1; step < high - at; step *= 2) {
-			if (seen_compare(entries[at + step].key, key) >= 0) {
-				high = at + step;
-				break;
-			}
-			low = at + step + 1;
-		}
-	} else {
-		for (high = at; step <= at; step *= 2) {
-			if (seen_compare(entries[at - step].key, key) < 0) {
-				low = at - step + 1;
-				break;
-			}
-			high = at - step;
-		}
-	}
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
@@ -257,6 +203,32 @@ size_t seen_search(const seen_entry *entries, size_t count,
 			high = middle;
 	}
 	return low;
+}
+
+size_t seen_search_from(const seen_entry *entries, size_t count, size_t guess,
+			const uint8_t key[SEEN_KEY])
+{
+	size_t low = 0, high = count, step = 1;
+
+	WB_ASSERT(guess < count);
+	if (seen_compare(entries[guess].key, key) < 0) {
+		for (low = guess + 1; step < high - guess; step *= 2) {
+			if (seen_compare(entries[guess + step].key, key) >= 0) {
+				high = guess + step;
+				break;
+			}
+			low = guess + step + 1;
+		}
+	} else {
+		for (high = guess; step <= guess; step *= 2) {
+			if (seen_compare(entries[guess - step].key, key) < 0) {
+				low = guess - step + 1;
+				break;
+			}
+			high = guess - step;
+		}
+	}
+	return low + seen_search(entries + low, high - low, key);
 }
 
 /* ---- ages --------------------------------------------------------------- */
@@ -298,10 +270,10 @@ wb_code seen_age_decode(uint64_t position, wb_str row, uint64_t *ret_age_us,
 wb_code wbi_seen_check(wb_str before, wb_str row_key, wb_str row,
 		       wbi_seen_sum *sum, wb_error *err)
 {
-	const seen_entry *entries;
+	const seen_entry *entries = NULL;
 	seen_state state;
 	unsigned level;
-	size_t count;
+	size_t count = 0;
 	wb_code code;
 
 	if (wb_str_eq(row_key, seen_state_key()))
