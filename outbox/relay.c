@@ -428,6 +428,9 @@ static void relay_connect(wb_relay *relay)
 	relay->connecting = true;
 	if (options->prepare &&
 	    options->prepare(options->prepare_ctx, &err) != WB_OK) {
+		/* It may have taken long: the pause begins now. Else the next
+		 * attempt would be due at once, and nobody else get a turn. */
+		relay->now_us = relay->clock->mono_us(relay->clock->ctx);
 		relay_down(relay, &err);
 		return;
 	}
