@@ -274,6 +274,9 @@ static void judge_appended(judge *j, sim_handler h, checker *c)
 {
 	sim_service *s = j->s;
 	bool strict = s->handlers[h].followers == WB_FOLLOWERS_WAIT;
+	/* A restore undoes what was taken in, discarded and given up since, but
+	 * not what was done outside in the order that was then. */
+	bool undone = h == SIM_OUTSIDE && j->restored;
 
 	for (size_t i = 0; i < j->arrival_count; i++) {
 		const judge_arrival *a = &j->arrivals[i];
@@ -283,7 +286,7 @@ static void judge_appended(judge *j, sim_handler h, checker *c)
 		if (!sim_handler_wants(h, wb_str_from(a->type)))
 			continue;
 		if (!checker_appended(c, id,
-				      note->revived && !strict
+				      undone || (note->revived && !strict)
 					      ? WB_STR_NULL
 					      : wb_str_from(a->key),
 				      judge_place(j, i),
