@@ -236,12 +236,17 @@ static void what_was_expected_is_answered_the_same(void **state)
 						  id_of(first + i, buf),
 						  &f.err),
 				  f.err);
+		/* A batch that has its first one twice. */
+		assert_ok(wbi_seen_expect(f.seen, S("/a"), id_of(first, buf),
+					  &f.err),
+			  f.err);
 		for (uint64_t i = 0; i < size; i++, next++) {
 			add(&f, S("/a"), id_of(next, buf), next);
-			if (mix(next) % 50 == 0)
+			if (round % 2 && mix(next) % 50 == 0)
 				assert_known(&f, S("/a"), id_of(next, buf),
 					     next);
 		}
+		assert_known(&f, S("/a"), id_of(first, buf), first);
 		for (uint64_t i = 0; i < size; i += 3)
 			assert_ok(wbi_seen_expect(f.seen, S("/a"),
 						  id_of(next - i - 1, buf),
@@ -315,6 +320,33 @@ static void what_is_old_is_forgotten(void **state)
 	assert_known(&f, S("/a"), id_of(1000, buf), 0);
 	/* And what is forgotten does not stay. */
 	assert_true(f.seen->state.counts[1] + f.seen->state.counts[2] < 600);
+	end(&f);
+}
+
+static void what_was_forgotten_may_all_come_again(void **state)
+{
+	enum { MANY = 9000 };
+	fixture f = begin(state);
+	uint64_t floor = 0;
+	char buf[64];
+
+	for (uint64_t round = 0; round < 3; round++) {
+		for (uint64_t i = 1; i <= MANY; i++)
+			add(&f, S("/a"), id_of(i, buf), round * MANY + i);
+		next_visit(&f, (round + 1) * 100 * SECOND_US);
+		for (uint64_t i = 1; i <= MANY; i += 11)
+			assert_known(&f, S("/a"), id_of(i, buf),
+				     round * MANY + i);
+		/* One more, so that it is known where those end. */
+		add(&f, S("/b"), id_of(round, buf), (round + 1) * MANY + 1);
+		next_visit(&f, (round + 1) * 100 * SECOND_US + 50 * SECOND_US);
+		assert_ok(wbi_seen_forget(f.seen,
+					  (round + 1) * 100 * SECOND_US +
+						  20 * SECOND_US,
+					  &floor, &f.err),
+			  f.err);
+		assert_int_equal(floor, (round + 1) * MANY + 1);
+	}
 	end(&f);
 }
 
@@ -482,6 +514,7 @@ int main(void)
 		T(what_was_expected_is_answered_the_same),
 		T(an_aborted_visit_leaves_nothing),
 		T(what_is_old_is_forgotten),
+		T(what_was_forgotten_may_all_come_again),
 		T(damage_is_noticed),
 		T(a_row_that_is_no_chunk_is_an_error),
 		cmocka_unit_test(siphash_knows_the_published_vectors),
