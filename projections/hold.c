@@ -17,17 +17,17 @@ static uint64_t hold_position(const wb_projector *p)
 {
 	uint64_t position = p->live.gen ? p->live.at.position : 0;
 
-	/* A model of another history, or of older code, holds nothing back. */
+	/* One that is to be built anew will want all there is. */
 	if (p->live.gen && (!p->live_fits || strcmp(p->live.at.origin,
 						    p->journal.origin) != 0))
-		position = UINT64_MAX;
+		position = 0;
 	if (p->building.generation > 0) {
 		uint64_t fill = p->fill.gen ? p->fill.at.position : 0;
 
 		if (fill < position)
 			position = fill;
 	}
-	return position == UINT64_MAX ? 0 : position;
+	return position;
 }
 
 static wb_code hold_write(wb_projector *p, uint64_t position, wb_error *err)

@@ -269,8 +269,7 @@ static void *run_projector(void *arg)
 	return NULL;
 }
 
-static void a_wait_ends_when_its_position_is_projected_and_not_before(
-	void **state)
+static void a_wait_ends_when_its_position_is_there(void **state)
 {
 	wb_error err = WB_ERROR_INIT;
 	pthread_t thread;
@@ -341,7 +340,7 @@ int main(void)
 		T(pages_join_without_a_row_twice_or_left_out),
 		T(a_snapshot_does_not_move),
 		T(a_reader_that_is_held_does_not_make_the_file_grow),
-		T(a_wait_ends_when_its_position_is_projected_and_not_before),
+		T(a_wait_ends_when_its_position_is_there),
 		T(one_process_opens_a_model_once),
 	};
 
