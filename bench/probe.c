@@ -98,11 +98,10 @@ static wb_code probe_declare(void *self, const wb_declaration *declaration,
 	return wb_broker_declare(probe_inner(self), declaration, token, err);
 }
 
-static wb_code probe_consume(void *self, wb_str queue, uint16_t prefetch,
+static wb_code probe_consume(void *self, const wb_consumption *what,
 			     uint64_t token, wb_error *err)
 {
-	return wb_broker_consume(probe_inner(self), queue, prefetch, token,
-				 err);
+	return wb_broker_consume_as(probe_inner(self), what, token, err);
 }
 
 static wb_code probe_ack(void *self, uint64_t delivery, bool multiple,

@@ -451,7 +451,7 @@ static wb_code amqp_declare(void *self, const wb_declaration *declaration,
 	return code;
 }
 
-static wb_code amqp_consume(void *self, wb_str queue, uint16_t prefetch,
+static wb_code amqp_consume(void *self, const wb_consumption *what,
 			    uint64_t token, wb_error *err)
 {
 	amqp_adapter *a = self;
@@ -459,7 +459,7 @@ static wb_code amqp_consume(void *self, wb_str queue, uint16_t prefetch,
 
 	if (a->phase != ADAPTER_RUNNING)
 		return amqp_not_running(err);
-	code = wbi_session_consume(a->session, queue, prefetch, token, err);
+	code = wbi_session_consume(a->session, what, token, err);
 	if (code == WB_OK)
 		amqp_write_now(a);
 	return code;

@@ -78,8 +78,8 @@ wb_code wbi_session_publish(wbi_session *session, const wb_message *message,
 wb_code wbi_session_reopen(wbi_session *session, wb_error *err);
 wb_code wbi_session_declare(wbi_session *session, const wb_declaration *what,
 			    uint64_t token, wb_error *err);
-wb_code wbi_session_consume(wbi_session *session, wb_str queue,
-			    uint16_t prefetch, uint64_t token, wb_error *err);
+wb_code wbi_session_consume(wbi_session *session, const wb_consumption *what,
+			    uint64_t token, wb_error *err);
 wb_code wbi_session_ack(wbi_session *session, uint64_t delivery, bool multiple,
 			wb_error *err);
 wb_code wbi_session_reject(wbi_session *session, uint64_t delivery,

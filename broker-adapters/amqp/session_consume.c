@@ -16,32 +16,57 @@
 
 static const char CONSUMER_TAG[] = "waybill";
 
-wb_code wbi_session_consume(wbi_session *session, wb_str queue,
-			    uint16_t prefetch, uint64_t token, wb_error *err)
+static wb_code consumer_check_wish(const wbi_session *session,
+				   const wb_consumption *what, wb_error *err)
 {
-	session_consumer *c = &session->consumer;
-	amqp_basic_qos_t qos = {.prefetch_count = prefetch};
-	amqp_basic_consume_t consume = {
-		.queue = wbi_amqp_bytes(queue),
-		.consumer_tag = amqp_cstring_bytes(CONSUMER_TAG),
-	};
-
 	if (session->stage != SESSION_UP || session->channel != CHANNEL_OPEN)
 		return WBI_FAIL(err, WB_ESTATE,
 				"the connection or its channel is not up");
-	if (c->state != CONSUMER_NONE)
+	if (session->consumer.state != CONSUMER_NONE)
 		return WBI_FAIL(err, WB_ESTATE,
 				"this connection has a consumer already");
-	if (prefetch == 0)
+	if (what->prefetch == 0)
 		return WBI_FAIL(err, WB_EINVAL,
 				"prefetch must be 1 to 65535: 0 would mean "
 				"without a limit");
-	if (queue.len == 0 || queue.len > SESSION_SHORT_MAX)
+	if (what->queue.len == 0 || what->queue.len > SESSION_SHORT_MAX)
 		return WBI_FAIL(err, WB_ELIMIT,
 				"a queue's name has 1 to 255 bytes, not %zu",
-				queue.len);
+				what->queue.len);
+	return WB_OK;
+}
+
+static bool consumer_of_stream(const wb_consumption *what)
+{
+	for (size_t i = 0; i < what->argument_count; i++)
+		if (wb_str_eq(what->arguments[i].name,
+			      wb_str_from(WB_STREAM_OFFSET)))
+			return true;
+	return false;
+}
+
+wb_code wbi_session_consume(wbi_session *session, const wb_consumption *what,
+			    uint64_t token, wb_error *err)
+{
+	amqp_table_entry_t entries[SESSION_ARGUMENTS_MAX];
+	session_consumer *c = &session->consumer;
+	amqp_basic_qos_t qos = {.prefetch_count = what->prefetch};
+	amqp_basic_consume_t consume = {
+		.queue = wbi_amqp_bytes(what->queue),
+		.consumer_tag = amqp_cstring_bytes(CONSUMER_TAG),
+	};
+	wb_code code = consumer_check_wish(session, what, err);
+
+	if (code == WB_OK)
+		code = wbi_session_arguments(what->queue, what->arguments,
+					     what->argument_count, entries,
+					     &consume.arguments, err);
+	if (code != WB_OK)
+		return code;
 	c->token = token;
-	c->unacked_max = c->count + prefetch;
+	c->unacked_max = c->count + what->prefetch;
+	if (consumer_of_stream(what))
+		c->unacked_max += SESSION_CHUNK_MAX;
 	c->state = CONSUMER_QOS;
 	if (wbi_session_ask(session, SESSION_CHANNEL, AMQP_BASIC_QOS_METHOD,
 			    &qos))

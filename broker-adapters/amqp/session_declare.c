@@ -67,21 +67,20 @@ static void declares_go_on(wbi_session *s)
 	}
 }
 
-/* ---- encoding ---------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------- */
 
-enum { ARGUMENTS_MAX = 64 };
-
-static wb_code declare_arguments(const wb_declaration *from,
-				 amqp_table_entry_t *entries, amqp_table_t *ret,
-				 wb_error *err)
+wb_code wbi_session_arguments(wb_str name, const wb_argument *arguments,
+			      size_t count,
+			      amqp_table_entry_t entries[SESSION_ARGUMENTS_MAX],
+			      amqp_table_t *ret, wb_error *err)
 {
-	if (from->argument_count > ARGUMENTS_MAX)
+	if (count > SESSION_ARGUMENTS_MAX)
 		return WBI_FAIL(err, WB_ELIMIT,
 				"%zu arguments for '%.*s': %d is the most",
-				from->argument_count, (int)from->name.len,
-				from->name.ptr, ARGUMENTS_MAX);
-	for (size_t i = 0; i < from->argument_count; i++) {
-		const wb_argument *a = &from->arguments[i];
+				count, (int)name.len, name.ptr,
+				SESSION_ARGUMENTS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const wb_argument *a = &arguments[i];
 		amqp_field_value_t *v = &entries[i].value;
 
 		entries[i].key = wbi_amqp_bytes(a->name);
@@ -97,8 +96,18 @@ static wb_code declare_arguments(const wb_declaration *from,
 		}
 	}
 	ret->entries = entries;
-	ret->num_entries = (int)from->argument_count;
+	ret->num_entries = (int)count;
 	return WB_OK;
+}
+
+/* ---- encoding ---------------------------------------------------------- */
+
+static wb_code declare_arguments(const wb_declaration *from,
+				 amqp_table_entry_t *entries, amqp_table_t *ret,
+				 wb_error *err)
+{
+	return wbi_session_arguments(from->name, from->arguments,
+				     from->argument_count, entries, ret, err);
 }
 
 static wb_code declare_exchange(const wbi_session *s,
@@ -180,7 +189,7 @@ static wb_code declare_check(const wb_declaration *from, wb_error *err)
 static wb_code declare_init(const wbi_session *s, const wb_declaration *from,
 			    uint64_t token, declare *to, wb_error *err)
 {
-	amqp_table_entry_t entries[ARGUMENTS_MAX];
+	amqp_table_entry_t entries[SESSION_ARGUMENTS_MAX];
 	amqp_table_t table = {0, NULL};
 	wb_code code = declare_arguments(from, entries, &table, err);
 

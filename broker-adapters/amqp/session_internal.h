@@ -118,6 +118,12 @@ typedef enum consumer_state {
 } consumer_state;
 
 /* Unacked deliveries in order: unacked[first..first + count). */
+enum {
+	SESSION_ARGUMENTS_MAX = 64,
+	/* The broker sends a stream's chunk as a whole, whatever the prefetch. */
+	SESSION_CHUNK_MAX = 65536
+};
+
 typedef struct session_consumer {
 	consumer_state state;
 	uint64_t token;
@@ -252,6 +258,11 @@ void wbi_session_on_consumer(wbi_session *session, const wbi_frame *frame);
 bool wbi_session_count_delivery(wbi_session *session, uint64_t tag,
 				uint64_t *ret_delivery);
 /* The consumer is gone with its channel; `text`, *error: the reason. */
+/* A table of arguments, of a declaration or a consumer; borrows their bytes. */
+wb_code wbi_session_arguments(wb_str name, const wb_argument *arguments,
+			      size_t count,
+			      amqp_table_entry_t entries[SESSION_ARGUMENTS_MAX],
+			      amqp_table_t *ret, wb_error *err);
 void wbi_session_consumer_lost(wbi_session *session, uint16_t reply_code,
 			       wb_str text, const wb_error *error);
 void wbi_session_consumer_reset(wbi_session *session);

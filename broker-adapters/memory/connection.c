@@ -8,6 +8,7 @@
  * object is freed by its `free` slot only.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -175,7 +176,29 @@ static void connection_step(void *self)
 	wbi_mem_signal(link->memory);
 }
 
-static void connection_fill(const wbi_mem_link *link, const wbi_mem_event *from,
+/* A delivery of a stream says where it was; without memory for that it says
+ * nothing, as any that somebody else has put there. */
+static void connection_fill_offset(wbi_mem_link *link,
+				   const wbi_mem_event *from, wb_message *ret)
+{
+	size_t count = ret->header_count;
+	wb_header *headers = realloc(link->told_headers,
+				     (count + 1) * sizeof(*headers));
+
+	if (!headers)
+		return;
+	link->told_headers = headers;
+	if (count > 0)
+		memcpy(headers, ret->headers, count * sizeof(*headers));
+	snprintf(link->told_offset, sizeof(link->told_offset), "%llu",
+		 (unsigned long long)from->offset);
+	headers[count].name = wb_str_from(WB_STREAM_OFFSET);
+	headers[count].value = wb_str_from(link->told_offset);
+	ret->headers = headers;
+	ret->header_count = count + 1;
+}
+
+static void connection_fill(wbi_mem_link *link, const wbi_mem_event *from,
 			    wb_broker_event *ret)
 {
 	*ret = (wb_broker_event){
@@ -192,6 +215,8 @@ static void connection_fill(const wbi_mem_link *link, const wbi_mem_event *from,
 			     "memory broker", "%s", link->told_text);
 	if (from->kind == WB_BROKER_DELIVERY)
 		ret->message = from->message->view;
+	if (from->of_stream)
+		connection_fill_offset(link, from, &ret->message);
 }
 
 static bool connection_next(void *self, wb_broker_event *ret)
@@ -376,17 +401,20 @@ static wb_code connection_declare(void *self, const wb_declaration *declaration,
 	return code;
 }
 
-static wb_code connection_consume(void *self, wb_str queue, uint16_t prefetch,
+static wb_code connection_consume(void *self, const wb_consumption *what,
 				  uint64_t token, wb_error *err)
 {
-	const wb_declaration named = {.name = queue};
+	const wb_declaration named = {.name = what->queue,
+				      .arguments = what->arguments,
+				      .argument_count = what->argument_count};
 	wbi_mem_link *link = self;
 	wbi_mem_request *request;
 	wb_code code = connection_usable(link, "consume", err);
 
 	if (code != WB_OK)
 		return code;
-	if (prefetch == 0 || queue.len == 0 || queue.len > WBI_MEM_NAME_MAX)
+	if (what->prefetch == 0 || what->queue.len == 0 ||
+	    what->queue.len > WBI_MEM_NAME_MAX)
 		return WBI_FAIL(err, WB_EINVAL,
 				"consume: a queue's name of 1 to 255 bytes and "
 				"a prefetch of 1 to 65535 are needed");
@@ -398,8 +426,8 @@ static wb_code connection_consume(void *self, wb_str queue, uint16_t prefetch,
 	if (code != WB_OK)
 		return code;
 	request->token = token;
-	request->prefetch = prefetch;
-	link->prefetch = prefetch;
+	request->prefetch = what->prefetch;
+	link->prefetch = what->prefetch;
 	return WB_OK;
 }
 
@@ -489,6 +517,7 @@ static void connection_free(void *self)
 	connection_forget(memory, link);
 	free(link->settles);
 	free(link->events);
+	free(link->told_headers);
 	free(link);
 	wbi_mem_signal(memory);
 }

@@ -57,6 +57,7 @@ struct wbi_mem_queue {
 	bool exists;     /* false: deleted; its log stays */
 	bool single_active;
 	bool reject_publish;
+	bool stream; /* argument x-queue-type: read and never taken from */
 	int64_t max_length; /* -1: none */
 	uint64_t next_place;
 	uint64_t routed_by; /* number of the last routing that chose it */
@@ -133,6 +134,8 @@ typedef struct wbi_mem_event {
 	uint64_t token;
 	uint64_t delivery;
 	wbi_mem_message *message; /* a reference, or NULL */
+	bool of_stream;
+	uint64_t offset; /* in it */
 	char text[WBI_MEM_TEXT_MAX];
 } wbi_mem_event;
 
@@ -181,11 +184,14 @@ struct wbi_mem_link {
 	wbi_mem_event *events; /* a ring */
 	size_t event_first, event_count, event_capacity;
 	wbi_mem_message *told; /* of the event that was taken last */
+	wb_header *told_headers; /* its headers, and the offset */
+	char told_offset[24];
 	char told_text[WBI_MEM_TEXT_MAX];
 
 	wbi_mem_queue *queue; /* consumed; NULL: none */
 	uint64_t consumer;    /* its token */
 	uint16_t prefetch;
+	uint64_t stream_next; /* offset of a stream's next delivery */
 	bool cancelled; /* the queue is gone; to be told */
 	wbi_mem_list unacked;
 	uint64_t last_tag; /* never starts again: a tag means one delivery */
@@ -247,6 +253,9 @@ bool wbi_mem_queue_put(wb_memory *memory, wbi_mem_queue *queue,
 bool wbi_mem_queue_has_work(const wbi_mem_link *link);
 void wbi_mem_queue_deliver(wbi_mem_link *link);
 void wbi_mem_queue_join(wbi_mem_queue *queue, wbi_mem_link *link);
+/* Where a consumer of a stream begins, by its argument; false: it is none. */
+bool wbi_mem_stream_begin(const wbi_mem_queue *queue, const wb_declaration *how,
+			  uint64_t *ret);
 void wbi_mem_queue_leave(wbi_mem_link *link); /* requeues what is unacked */
 /* Note that the client settles this one, or all up to it; false: there is none
  * outstanding. */

@@ -107,6 +107,8 @@ bool wbi_mem_queue_has_work(const wbi_mem_link *link)
 	if (!queue || queue->ready.count == 0 ||
 	    link->unacked.count >= link->prefetch)
 		return false;
+	if (queue->stream)
+		return queue->ready.last->place >= link->stream_next;
 	return !queue->single_active || queue->consumers[0] == link;
 }
 
@@ -130,8 +132,83 @@ static void queue_duplicate(wbi_mem_link *link, const wbi_mem_entry *entry)
 	memory->stat.duplicates++;
 }
 
+/* ---- streams ----------------------------------------------------------- */
+
+/* Everything stays in `ready`, for each consumer to read from where it is; what
+ * it has unacked are copies, which count against its prefetch. */
+static void queue_deliver_stream(wbi_mem_link *link)
+{
+	wbi_mem_entry *at = link->queue->ready.first, *copy;
+	wbi_mem_event *event;
+
+	while (at && at->place < link->stream_next)
+		at = at->next;
+	for (int i = 0; at && i < QUEUE_DELIVER_MAX; i++, at = at->next) {
+		if (!wbi_mem_queue_has_work(link))
+			return;
+		copy = queue_entry_new(at->message, at->place);
+		event = copy ? wbi_mem_tell(link, WB_BROKER_DELIVERY, true)
+			     : NULL;
+		if (!event) {
+			if (copy)
+				queue_entry_free(copy);
+			return;
+		}
+		copy->tag = ++link->last_tag;
+		queue_insert_before(&link->unacked, NULL, copy);
+		link->queue->stat.unacked++;
+		event->token = link->consumer;
+		event->delivery = copy->tag;
+		event->message = wbi_mem_message_ref(at->message);
+		event->of_stream = true;
+		event->offset = at->place;
+		link->stream_next = at->place + 1;
+		link->memory->stat.deliveries++;
+	}
+}
+
+/* As RabbitMQ: beyond either end is that end, and nothing said is "next". */
+static uint64_t queue_stream_clamp(const wbi_mem_queue *queue, int64_t wanted)
+{
+	uint64_t first = queue->ready.first ? queue->ready.first->place
+					    : queue->next_place;
+
+	if (wanted < 0 || (uint64_t)wanted < first)
+		return first;
+	return (uint64_t)wanted > queue->next_place ? queue->next_place
+						    : (uint64_t)wanted;
+}
+
+bool wbi_mem_stream_begin(const wbi_mem_queue *queue, const wb_declaration *how,
+			  uint64_t *ret)
+{
+	*ret = queue->next_place;
+	for (size_t i = 0; i < how->argument_count; i++) {
+		const wb_argument *a = &how->arguments[i];
+
+		if (!wb_str_eq(a->name, wb_str_from(WB_STREAM_OFFSET)))
+			continue;
+		if (a->is_number)
+			*ret = queue_stream_clamp(queue, a->number);
+		else if (wb_str_eq(a->text, wb_str_from("first")))
+			*ret = queue_stream_clamp(queue, 0);
+		else if (wb_str_eq(a->text, wb_str_from("last")))
+			*ret = queue->ready.last ? queue->ready.last->place
+						 : queue->next_place;
+		else if (!wb_str_eq(a->text, wb_str_from("next")))
+			return false;
+	}
+	return true;
+}
+
+/* ---- deliveries -------------------------------------------------------- */
+
 void wbi_mem_queue_deliver(wbi_mem_link *link)
 {
+	if (link->queue && link->queue->stream) {
+		queue_deliver_stream(link);
+		return;
+	}
 	for (int i = 0; i < QUEUE_DELIVER_MAX; i++) {
 		wbi_mem_entry *entry;
 		wbi_mem_event *event;
@@ -191,7 +268,10 @@ void wbi_mem_queue_leave(wbi_mem_link *link)
 
 		queue_remove(&link->unacked, entry);
 		queue->stat.unacked--;
-		queue_requeue(link, entry);
+		if (queue->stream)
+			queue_entry_free(entry); /* a copy */
+		else
+			queue_requeue(link, entry);
 	}
 	while (queue->consumers[i] != link)
 		i++;

@@ -406,27 +406,38 @@ static void server_consume(wbi_mem_link *link, const wbi_mem_request *request)
 	wb_str name = request->declaration.name;
 	wbi_mem_queue *queue = wbi_mem_find_queue(link->memory, name);
 	bool found = queue && queue->exists;
+	bool right = found && wbi_mem_stream_begin(queue, &request->declaration,
+						   &link->stream_next);
 	wbi_mem_event *event = wbi_mem_tell(
-		link, found ? WB_BROKER_CONSUMING : WB_BROKER_CANCELLED, false);
+		link, right ? WB_BROKER_CONSUMING : WB_BROKER_CANCELLED, false);
 
 	event->token = request->token;
 	link->consumer = request->token;
 	link->cancelled = false;
-	if (found) {
+	if (right) {
 		wbi_mem_queue_join(queue, link);
 		return;
 	}
 	link->prefetch = 0;
-	event->code = WB_ENOTFOUND;
-	event->reply_code = 404;
-	snprintf(event->text, sizeof(event->text),
-		 "NOT_FOUND - no queue '%.*s'", (int)name.len, name.ptr);
+	event->code = found ? WB_EPROTO : WB_ENOTFOUND;
+	event->reply_code = found ? 406 : 404;
+	if (found)
+		snprintf(event->text, sizeof(event->text),
+			 "PRECONDITION_FAILED - invalid " WB_STREAM_OFFSET);
+	else
+		snprintf(event->text, sizeof(event->text),
+			 "NOT_FOUND - no queue '%.*s'", (int)name.len,
+			 name.ptr);
 }
 
 static void server_settle(wbi_mem_link *link, const wbi_mem_request *request)
 {
 	if (request->kind == WBI_MEM_ACK)
 		wbi_mem_queue_ack(link, request->delivery, request->flag);
+	else if (link->queue && link->queue->stream)
+		server_down(link, WB_EPROTO,
+			    "NOT_IMPLEMENTED - basic.reject not supported by "
+			    "stream queues");
 	else
 		wbi_mem_queue_reject(link, request->delivery, request->flag);
 }

@@ -299,6 +299,7 @@ static void topology_begin_queue(wbi_mem_queue *queue, char *arguments,
 	const wb_argument *overflow = topology_argument(what, "x-overflow");
 	const wb_argument *single =
 		topology_argument(what, "x-single-active-consumer");
+	const wb_argument *type = topology_argument(what, "x-queue-type");
 
 	free(queue->arguments);
 	queue->arguments = arguments;
@@ -308,6 +309,9 @@ static void topology_begin_queue(wbi_mem_queue *queue, char *arguments,
 		overflow &&
 		wb_str_eq(overflow->text, wb_str_from("reject-publish"));
 	queue->single_active = single && single->is_bool && single->number;
+	queue->stream = type && wb_str_eq(type->text, wb_str_from("stream"));
+	if (queue->stream)
+		queue->next_place = 0; /* offsets of another stream */
 }
 
 static uint16_t topology_create_queue(wb_memory *memory, wbi_mem_queue *queue,

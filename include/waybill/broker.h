@@ -119,6 +119,20 @@ typedef struct wb_declaration {
 	bool check_only; /* passive; a BINDING cannot be checked: WB_EINVAL */
 } wb_declaration;
 
+/* What is consumed, and how. Arguments are of this consumer; a stream queue
+ * wants "x-stream-offset": "first", "last", "next", or a number (RabbitMQ,
+ * "Streams"). Its deliveries have a header of that name, may be more than
+ * `prefetch` by what is left of a chunk, can only be acked, and come again to
+ * whoever asks for their offset. */
+typedef struct wb_consumption {
+	wb_str queue;
+	uint16_t prefetch; /* 1..65535 deliveries that are not acked */
+	const wb_argument *arguments;
+	size_t argument_count;
+} wb_consumption;
+
+#define WB_STREAM_OFFSET "x-stream-offset"
+
 /*
  * What an adapter implements. `self` is the adapter's object; every slot is
  * required. "Any state" means that a call in the wrong state does no harm and
@@ -183,10 +197,9 @@ typedef struct wb_broker_ops {
 	wb_code (*declare)(void *self, const wb_declaration *declaration,
 			   uint64_t token, wb_error *err);
 
-	/* Start a consumer with at most `prefetch` (1..65535) unacked
-	 * deliveries. One per broker object. Answer: CONSUMING, or CANCELLED
-	 * with the reason. */
-	wb_code (*consume)(void *self, wb_str queue, uint16_t prefetch,
+	/* Start a consumer. One per broker object. Answer: CONSUMING, or
+	 * CANCELLED with the reason. */
+	wb_code (*consume)(void *self, const wb_consumption *what,
 			   uint64_t token, wb_error *err);
 
 	/* Settle `delivery`, and with `multiple` every earlier one too.
@@ -267,7 +280,16 @@ static inline wb_code wb_broker_consume(wb_broker *b, wb_str queue,
 					uint16_t prefetch, uint64_t token,
 					wb_error *err)
 {
-	return b->ops->consume(b->self, queue, prefetch, token, err);
+	wb_consumption what = {queue, prefetch, NULL, 0};
+
+	return b->ops->consume(b->self, &what, token, err);
+}
+
+static inline wb_code wb_broker_consume_as(wb_broker *b,
+					   const wb_consumption *what,
+					   uint64_t token, wb_error *err)
+{
+	return b->ops->consume(b->self, what, token, err);
 }
 
 static inline wb_code wb_broker_ack(wb_broker *b, uint64_t delivery,

@@ -45,6 +45,7 @@ typedef struct stage {
 	witness consumer; /* .broker is NULL until stage_consume */
 	char exchange[48];
 	char queue[48];
+	char stream[56]; /* a stream queue beside it; "": none */
 	wb_error err;
 } stage;
 
@@ -57,6 +58,7 @@ typedef struct conformance_case {
 extern const conformance_case conformance_publishing[];
 extern const conformance_case conformance_declaring[];
 extern const conformance_case conformance_consuming[];
+extern const conformance_case conformance_streams[];
 
 /* Step until there were `count` events of this kind, or fail. */
 void stage_await(stage *s, witness *w, wb_broker_event_kind kind, size_t count);

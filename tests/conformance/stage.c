@@ -216,6 +216,8 @@ static int stage_teardown(void **state)
 	wb_broker_free(s->publisher.broker);
 	wb_broker_free(s->consumer.broker);
 	f->delete_queue(f->ctx, s->queue);
+	if (s->stream[0])
+		f->delete_queue(f->ctx, s->stream);
 	f->delete_exchange(f->ctx, s->exchange);
 	free(s);
 	return 0;
@@ -246,5 +248,6 @@ int conformance_run(const conformance_fixture *fixture)
 	count = stage_add(tests, count, conformance_publishing, fixture);
 	count = stage_add(tests, count, conformance_declaring, fixture);
 	count = stage_add(tests, count, conformance_consuming, fixture);
+	count = stage_add(tests, count, conformance_streams, fixture);
 	return _cmocka_run_group_tests(fixture->name, tests, count, NULL, NULL);
 }

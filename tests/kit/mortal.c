@@ -123,12 +123,12 @@ static wb_code mortal_declare(void *self, const wb_declaration *what,
 	return b ? wb_broker_declare(b, what, token, err) : mortal_refuse(err);
 }
 
-static wb_code mortal_consume(void *self, wb_str queue, uint16_t prefetch,
+static wb_code mortal_consume(void *self, const wb_consumption *what,
 			      uint64_t token, wb_error *err)
 {
 	wb_broker *b = mortal_alive(self);
 
-	return b ? wb_broker_consume(b, queue, prefetch, token, err)
+	return b ? wb_broker_consume_as(b, what, token, err)
 		 : mortal_refuse(err);
 }
 

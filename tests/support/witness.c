@@ -3,6 +3,23 @@
 #include "tests/support/witness.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+static int64_t witness_offset(const wb_message *message)
+{
+	char text[24];
+
+	for (size_t i = 0; i < message->header_count; i++) {
+		wb_str value = message->headers[i].value;
+
+		if (!wb_str_eq(message->headers[i].name,
+			       wb_str_from(WB_STREAM_OFFSET)))
+			continue;
+		snprintf(text, sizeof(text), "%.*s", (int)value.len, value.ptr);
+		return strtoll(text, NULL, 10);
+	}
+	return -1;
+}
 
 static void witness_note(witness *w, const wb_broker_event *from)
 {
@@ -21,6 +38,7 @@ static void witness_note(witness *w, const wb_broker_event *from)
 		.code = from->error.code,
 		.delivery = from->delivery,
 		.redelivered = from->redelivered,
+		.offset = witness_offset(&from->message),
 	};
 	snprintf(to->id, sizeof(to->id), "%.*s",
 		 (int)from->message.message_id.len,

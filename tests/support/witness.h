@@ -16,6 +16,7 @@ typedef struct witness_event {
 	uint64_t delivery;
 	bool redelivered;
 	char id[64]; /* message id of a delivery */
+	int64_t offset; /* of one of a stream; -1: of none */
 } witness_event;
 
 typedef struct witness {

@@ -105,7 +105,7 @@ static void story_tell(session_rig *rig, story *seen)
 	story_pump(rig, seen);
 	wbi_session_reopen(rig->session, NULL);
 	story_pump(rig, seen);
-	wbi_session_consume(rig->session, S("q"), 10, 1, NULL);
+	wbi_session_consume(rig->session, &(wb_consumption){S("q"), 10, NULL, 0}, 1, NULL);
 	for (uint64_t i = 5; i < TOKENS; i++)
 		rig_publish(rig, ids[i], "a body", i);
 	story_pump(rig, seen);
@@ -277,7 +277,7 @@ static void live_through(const uint8_t *bytes, size_t len, size_t chunk)
 			token++;
 		wbi_session_declare(rig.session, &queue, 1, NULL);
 		wbi_session_reopen(rig.session, NULL);
-		wbi_session_consume(rig.session, S("q"), 10, 1, NULL);
+		wbi_session_consume(rig.session, &(wb_consumption){S("q"), 10, NULL, 0}, 1, NULL);
 		wbi_buffer_clear(wbi_session_output(rig.session));
 	}
 	wbi_session_fail(rig.session, WB_ECLOSED, "end of input");
