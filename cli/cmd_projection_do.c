@@ -18,7 +18,7 @@
 enum { DO_WAIT_MS = 5000, DO_NAP_MS = 20 };
 
 typedef struct do_options {
-	char *dir;
+	char *dir, *stream;
 	bool promote, all;
 	uint64_t rate, a, b, timeout, limit, generation;
 } do_options;
@@ -156,6 +156,12 @@ static const cli_flag rebuild_flags[] = {
 	 0},
 	NUMBER("rate", rate, UINT32_MAX, "0", "N",
 	       "Fill in N events a second at most; 0 is no bound."),
+	{{.name = "stream",
+	  .kind = WBI_CONFIG_TEXT,
+	  .offset = offsetof(do_options, stream),
+	  .arg = "QUEUE",
+	  .help = "The stream queue, for a projection of one; with --module."},
+	 0},
 };
 
 typedef struct rebuild {
@@ -211,18 +217,26 @@ static int rebuild_here(cli_context *ctx, const char *dir,
 			const wb_projection_request *request)
 {
 	const wbi_config_items *files = &ctx->config.modules;
+	const do_options *o = ctx->options;
+	cli_projectors_options options = {.dir = dir,
+					  .only = ctx->args[0],
+					  .stream = o->stream,
+					  .sole_user = true};
 	rebuild r = {.ctx = ctx};
 	wb_error err = WB_ERROR_INIT;
-	int code;
+	int code = CLI_OK;
 
 	if (cli_modules_load(files->items, files->count, &r.modules, &err) !=
 	    WB_OK)
 		return cli_fail(ctx, CLI_USAGE, "%s", err.text);
-	code = cli_open_store(ctx, &r.store);
+	if (ctx->config.store)
+		code = cli_open_store(ctx, &r.store);
+	options.store = r.store;
+	if (code == CLI_OK)
+		code = cli_projectors_open(&r.projectors, ctx, r.modules,
+					   &options);
 	if (code == CLI_OK &&
-	    (cli_projectors_open(&r.projectors, r.modules, r.store, dir,
-				 ctx->args[0], true, &ctx->log, &err) != WB_OK ||
-	     wb_projector_step(r.projectors.projectors[0], true, &err) !=
+	    (wb_projector_step(r.projectors.projectors[0], true, &err) !=
 		     WB_OK ||
 	     wb_projector_ask(r.projectors.projectors[0], request, &err) !=
 		     WB_OK))
@@ -463,7 +477,8 @@ const cli_command cli_command_projection_rebuild = {
 		"  waybill projection rebuild slots --store shop --promote\n"
 		"  waybill projection rebuild slots --store shop --module "
 		"./slots.so\n",
-	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE,
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE |
+		  WBI_GROUP_BROKER | WBI_GROUP_LIMITS,
 	.flags = rebuild_flags,
 	.flag_count = WBI_COUNT(rebuild_flags),
 	.options_size = sizeof(do_options),

@@ -18,7 +18,7 @@
 #include "lib/base/log.h"
 
 typedef struct run_options {
-	char *dir, *address, *token_file;
+	char *dir, *stream, *address, *token_file;
 	uint64_t http;
 	bool until_idle;
 } run_options;
@@ -30,6 +30,13 @@ static const cli_flag run_flags[] = {
 	  .arg = "DIR",
 	  .help = "Keep the models in DIR/projections, not in the store's "
 		  "directory."},
+	 0},
+	{{.name = "stream",
+	  .kind = WBI_CONFIG_TEXT,
+	  .offset = offsetof(run_options, stream),
+	  .arg = "QUEUE",
+	  .help = "The stream queue of the projections that read one, at "
+		  "--amqp."},
 	 0},
 	{{.name = "until-idle",
 	  .kind = WBI_CONFIG_BOOL,
@@ -102,18 +109,21 @@ static int run_loop(run_state *s)
 static int run_open_projectors(run_state *s)
 {
 	const wbi_config_items *files = &s->ctx->config.modules;
-	bool alone = s->o->http == 0;
+	cli_projectors_options o = {.dir = s->o->dir,
+				    .stream = s->o->stream,
+				    .sole_user = s->o->http == 0};
 	wb_error err = WB_ERROR_INIT;
-	int code;
+	int code = CLI_OK;
 
 	if (cli_modules_load(files->items, files->count, &s->modules, &err) !=
 	    WB_OK)
 		return cli_fail(s->ctx, CLI_USAGE, "%s", err.text);
-	code = cli_open_store(s->ctx, &s->store);
-	if (code == CLI_OK &&
-	    cli_projectors_open(&s->projectors, s->modules, s->store, s->o->dir,
-				NULL, alone, &s->ctx->log, &err) != WB_OK)
-		code = cli_fail_error(s->ctx, &err);
+	if (s->ctx->config.store)
+		code = cli_open_store(s->ctx, &s->store);
+	o.store = s->store;
+	if (code == CLI_OK)
+		code = cli_projectors_open(&s->projectors, s->ctx, s->modules,
+					   &o);
 	if (code == CLI_OK && s->projectors.count == 0)
 		code = cli_fail(s->ctx, CLI_USAGE,
 				"the modules have no projections");
@@ -151,7 +161,7 @@ static int run_open(run_state *s)
 		return cli_usage(s->ctx, "which projections? give --module "
 					 "FILE or set WAYBILL_MODULES; or "
 					 "--http PORT, to serve what is there");
-	if (modules && !s->ctx->config.store)
+	if (modules && !s->ctx->config.store && !s->o->stream)
 		return cli_usage(s->ctx, "which store? give --store DIR or set "
 					 "WAYBILL_STORE");
 	code = cli_signals_open(s->ctx, 0, &s->signal_fd);
@@ -191,13 +201,17 @@ const cli_command cli_command_projection_run = {
 		"for its modules, beside\ntheir handlers; this needs no "
 		"broker, and suits a read side of its own. A projection\nthat "
 		"another process runs already waits for that to end.\n\n"
+		"A projection of a stream queue reads it from the broker, "
+		"keeps its place in the model,\nand needs no store: "
+		"--stream QUEUE --amqp URI --dir DIR.\n\n"
 		"With --http they are answered as GET /projections/NAME/KEY "
 		"and so on: see waybill(1).\nThat needs no module for models "
 		"that others keep up to date.\n\n"
 		"  waybill projection run --store shop --module ./slots.so\n"
 		"  waybill projection run --store shop --module ./slots.so "
 		"--http 8080\n",
-	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE,
+	.groups = WBI_GROUP_STORE | WBI_GROUP_LOG | WBI_GROUP_MODULE |
+		  WBI_GROUP_BROKER | WBI_GROUP_LIMITS,
 	.flags = run_flags,
 	.flag_count = WBI_COUNT(run_flags),
 	.options_size = sizeof(run_options),

@@ -28,15 +28,23 @@ typedef struct cli_projectors {
 	wb_projector *projectors[CLI_PROJECTIONS_MAX];
 	int fds[CLI_PROJECTIONS_MAX];
 	const char *names[CLI_PROJECTIONS_MAX];
+	wb_broker *brokers[2 * CLI_PROJECTIONS_MAX]; /* NULL: none */
 	size_t count;
-	const wb_log *log;
 } cli_projectors;
 
-/* `only`: the projection of this name, or NULL for all. `sole_user`: as of
- * wb_projector_options. */
-wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
-			    wb_store *store, const char *dir, const char *only,
-			    bool sole_user, const wb_log *log, wb_error *err);
+typedef struct cli_projectors_options {
+	wb_store *store;    /* NULL: of streams only */
+	const char *dir;    /* of the models; NULL: the store's */
+	const char *only;   /* the projection of this name; NULL: all */
+	const char *stream; /* the stream queue; NULL: none */
+	bool sole_user;     /* as of wb_projector_options */
+} cli_projectors_options;
+
+/* Connections for streams are made of ctx's configuration. CLI_OK, or the exit
+ * code with the reason printed. */
+int cli_projectors_open(cli_projectors *ret, cli_context *ctx,
+			const cli_modules *modules,
+			const cli_projectors_options *options);
 void cli_projectors_close(cli_projectors *projectors);
 /* Each does a bounded amount. */
 wb_code cli_projectors_dispatch(cli_projectors *projectors, wb_error *err);

@@ -4,39 +4,82 @@
  * that is stuck stops no other: its state says why, and so does the log.
  */
 #include "cli/projection.h"
+#include "lib/base/assert.h"
 #include "lib/base/error.h"
 
-wb_code cli_projectors_open(cli_projectors *ret, const cli_modules *modules,
-			    wb_store *store, const char *dir, const char *only,
-			    bool sole_user, const wb_log *log, wb_error *err)
+/* One connection to read on, one for rebuilds. */
+static int projectors_connect(cli_projectors *p, cli_context *ctx,
+			      const wb_projection *projection,
+			      const cli_projectors_options *options,
+			      wb_projector_options *ret)
+{
+	wb_broker **brokers = &p->brokers[2 * p->count];
+	int code;
+
+	if (projection->source != WB_PROJECTION_STREAM)
+		return options->store
+			       ? CLI_OK
+			       : cli_usage(ctx, "projection %s follows a "
+						"store: give --store DIR",
+					   projection->name);
+	if (!options->stream)
+		return cli_usage(ctx, "projection %s reads a stream queue: "
+				      "waybill projection run --stream QUEUE",
+				 projection->name);
+	code = cli_open_broker(ctx, &brokers[0]);
+	if (code == CLI_OK)
+		code = cli_open_broker(ctx, &brokers[1]);
+	ret->queue = options->stream;
+	ret->broker = brokers[0];
+	ret->rebuild_broker = brokers[1];
+	ret->limits.body_bytes = ctx->config.body_max_bytes;
+	return code;
+}
+
+static int projectors_add(cli_projectors *p, cli_context *ctx,
+			  const wb_projection *projection,
+			  const cli_projectors_options *options)
+{
+	wb_projector_options o = WB_PROJECTOR_OPTIONS_INIT;
+	wb_error err = WB_ERROR_INIT;
+	size_t at = p->count;
+	int code;
+
+	o.dir = options->dir;
+	o.sole_user = options->sole_user;
+	o.log = &ctx->log;
+	code = projectors_connect(p, ctx, projection, options, &o);
+	if (code != CLI_OK)
+		return code;
+	if (wb_projector_open(options->store, projection, &o,
+			      &p->projectors[at], &err) != WB_OK)
+		return cli_fail_error(ctx, &err);
+	p->names[at] = projection->name;
+	p->count++;
+	if (wb_projector_fd(p->projectors[at], &p->fds[at], &err) != WB_OK)
+		return cli_fail_error(ctx, &err);
+	return CLI_OK;
+}
+
+int cli_projectors_open(cli_projectors *ret, cli_context *ctx,
+			const cli_modules *modules,
+			const cli_projectors_options *options)
 {
 	const wb_projection *const *projections;
-	wb_projector_options o = WB_PROJECTOR_OPTIONS_INIT;
-	wb_code code = WB_OK;
+	const char *only = options->only;
+	int code = CLI_OK;
 	size_t count;
 
 	projections = cli_modules_projections(modules, &count);
-	*ret = (cli_projectors){.log = log};
-	o.dir = dir;
-	o.sole_user = sole_user;
-	o.log = log;
-	for (size_t i = 0; i < count && code == WB_OK; i++) {
-		size_t at = ret->count;
-
-		if (only && strcmp(only, projections[i]->name) != 0)
-			continue;
-		code = wb_projector_open(store, projections[i], &o,
-					 &ret->projectors[at], err);
-		if (code != WB_OK)
-			break;
-		ret->names[at] = projections[i]->name;
-		ret->count++;
-		code = wb_projector_fd(ret->projectors[at], &ret->fds[at], err);
-	}
-	if (code == WB_OK && only && ret->count == 0)
-		code = WBI_FAIL(err, WB_ENOTFOUND,
+	*ret = (cli_projectors){.count = 0};
+	for (size_t i = 0; i < count && code == CLI_OK; i++)
+		if (!only || !strcmp(only, projections[i]->name))
+			code = projectors_add(ret, ctx, projections[i],
+					      options);
+	if (code == CLI_OK && only && ret->count == 0)
+		code = cli_fail(ctx, CLI_FAILED,
 				"no module has a projection %s", only);
-	if (code != WB_OK)
+	if (code != CLI_OK)
 		cli_projectors_close(ret);
 	return code;
 }
@@ -45,7 +88,9 @@ void cli_projectors_close(cli_projectors *p)
 {
 	for (size_t i = 0; i < p->count; i++)
 		wb_projector_close(p->projectors[i]);
-	p->count = 0;
+	for (size_t i = 0; i < WBI_COUNT(p->brokers); i++)
+		wb_broker_free(p->brokers[i]);
+	*p = (cli_projectors){.count = 0};
 }
 
 wb_code cli_projectors_dispatch(cli_projectors *p, wb_error *err)

@@ -367,7 +367,6 @@ static int open_worker(daemon_state *d)
 static int open_rest(daemon_state *d)
 {
 	const wbi_config *config = &d->ctx->config;
-	wb_error err = WB_ERROR_INIT;
 	char uri[URI_SHOWN];
 	int code;
 
@@ -377,10 +376,12 @@ static int open_rest(daemon_state *d)
 		code = cli_open_store(d->ctx, &d->store);
 	if (code == CLI_OK)
 		code = open_worker(d);
-	if (code == CLI_OK &&
-	    cli_projectors_open(&d->projectors, d->modules, d->store, NULL, NULL,
-				false, &d->ctx->log, &err) != WB_OK)
-		code = cli_fail_error(d->ctx, &err);
+	if (code == CLI_OK) {
+		const cli_projectors_options o = {.store = d->store};
+
+		code = cli_projectors_open(&d->projectors, d->ctx, d->modules,
+					   &o);
+	}
 	if (code != CLI_OK)
 		return code;
 	wbi_log(&d->ctx->log, WB_LOG_INFO,

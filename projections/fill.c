@@ -58,6 +58,11 @@ wb_code wbi_projector_fill_begin(wb_projector *p, bool promote, uint32_t rate,
 	wb_code code;
 
 	WB_ASSERT(!p->fill.gen);
+	if (p->live_feed && !p->fill_feed)
+		return WBI_FAIL(err, WB_ESTATE,
+				"projection %s: a rebuild from a stream needs "
+				"a connection of its own (rebuild_broker)",
+				p->projection->name);
 	wbi_boot_id(b.boot);
 	pointer.next++;
 	code = wbi_home_flip(p->home, &pointer, err);
@@ -72,7 +77,7 @@ wb_code wbi_projector_fill_begin(wb_projector *p, bool promote, uint32_t rate,
 	}
 	if (code == WB_OK)
 		code = wbi_home_make(p->home, b.generation, &p->shape,
-				     p->journal.origin, &o, &gen, err);
+				     p->origin, &o, &gen, err);
 	return code == WB_OK ? fill_open(p, gen, err) : code;
 }
 
@@ -202,8 +207,8 @@ int64_t wbi_projector_fill_deadline_us(const wb_projector *p)
 		return INT64_MAX;
 	if (p->fill_heal.active)
 		return 0;
-	if (p->ready && p->fill.at_head)
-		return INT64_MAX; /* the store wakes it */
+	if (!wbi_projector_news(p, &p->fill) && (p->ready || p->fill.feed))
+		return INT64_MAX; /* the store wakes it, or the broker */
 	if (fill_allowance(p) == 0)
 		return p->now_us + 1000;
 	return 0;
@@ -213,7 +218,8 @@ static bool fill_wants_commit(const wb_projector *p)
 {
 	const wbi_track *track = &p->fill;
 
-	return p->ready || track->at_head || track->commit_soon ||
+	return p->ready || track->at_head ||
+	       (track->feed && wbi_feed_presses(track->feed)) || track->commit_soon ||
 	       track->stuck.code != WB_OK ||
 	       track->position - track->at.position >= PROJECTOR_FILL_EVENTS ||
 	       p->now_us >= p->fill_commit_at_us;
@@ -236,8 +242,7 @@ wb_code wbi_projector_fill_step(wb_projector *p, int64_t until_us,
 			p->fill_heal.from_len = 0; /* from the first again */
 		return code;
 	}
-	if (p->ready && p->fill.at_head &&
-	    wbi_env_last_txn(wb_store_env(p->store)) == p->fill.seen_txn)
+	if (p->ready && !wbi_projector_news(p, &p->fill))
 		return WB_OK;
 	events = fill_allowance(p);
 	if (events == 0)
@@ -274,7 +279,11 @@ static wb_code fill_point(wb_projector *p, const wbi_pointer *pointer,
 	p->pointer = *pointer;
 	wbi_projector_close_track(p, &p->live);
 	if (p->building.generation == pointer->live) {
+		wbi_feed *feed = p->live_feed;
+
 		wbi_projector_close_track(p, &p->fill);
+		p->live_feed = p->fill_feed;
+		p->fill_feed = feed;
 		p->building = (wbi_building){0};
 		p->ready = p->promote = false;
 	}
@@ -291,8 +300,11 @@ wb_code wbi_projector_flip(wb_projector *p, wb_error *err)
 
 	if (!p->ready || !p->fill.at_head || p->fill_heal.active)
 		return WB_OK;
-	/* Nobody who has seen an event may miss it. */
+	/* Nobody who has seen an event may miss it, unless it is of a history
+	 * that is no more. */
 	if (!strcmp(p->live.at.origin, p->fill.at.origin) &&
+	    !(p->state == WB_PROJECTOR_STUCK &&
+	      p->error.code == WB_EMISMATCH) &&
 	    p->fill.at.position < p->live.at.position)
 		return WB_OK;
 	WB_ASSERT(!p->fill.txn && p->building.ready);
@@ -314,8 +326,11 @@ static wb_code fill_can_go_back(wb_projector *p, const wbi_generation *gen,
 	MDB_txn *txn;
 	wb_code code = wbi_txn_begin(gen->env, false, &txn, err);
 
-	if (code != WB_OK)
-		return code;
+	if (code != WB_OK || p->live_feed) {
+		if (code == WB_OK)
+			wbi_txn_abort(txn);
+		return code; /* what a stream has it will say itself */
+	}
 	code = wbi_checkpoint_get(txn, gen->meta, &at, err);
 	wbi_txn_abort(txn);
 	if (code == WB_OK)

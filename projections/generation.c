@@ -20,8 +20,8 @@
 
 #define GENERATION_MAP (UINT64_C(16) << 30)
 enum {
-	GENERATION_OWN_TABLES = 4,
-	GENERATION_DBS_MAX = GENERATION_OWN_TABLES +
+	GENERATION_OWN_TABLES = 4, /* and `origins` of some */
+	GENERATION_DBS_MAX = GENERATION_OWN_TABLES + 1 +
 			     WB_MODEL_TABLES_MAX * (1 + WB_MODEL_INDEXES_MAX)
 };
 
@@ -82,6 +82,9 @@ static wb_code generation_user_tables(wbi_generation *gen, MDB_txn *txn,
 	char name[WBI_GENERATION_TABLE_NAME];
 	wb_code code = WB_OK;
 
+	if (gen->shape.source == WB_PROJECTION_STREAM)
+		code = wbi_table_open(txn, "origins", WBI_TABLE_BYTES, make,
+				      &gen->origins, err);
 	for (size_t i = 0; code == WB_OK && i < gen->shape.table_count; i++) {
 		const wbi_shape_table *t = &gen->shape.tables[i];
 
@@ -224,6 +227,11 @@ bool wbi_generation_table_at(const wbi_generation *gen, size_t at,
 		return true;
 	}
 	at -= GENERATION_OWN_TABLES;
+	if (gen->shape.source == WB_PROJECTION_STREAM && at-- == 0) {
+		snprintf(ret->name, sizeof(ret->name), "origins");
+		ret->table = gen->origins;
+		return true;
+	}
 	for (size_t i = 0; i < gen->shape.table_count; i++) {
 		const wbi_shape_table *t = &gen->shape.tables[i];
 

@@ -6,6 +6,8 @@
  *   aside        events kept aside, by unit of quarantine and position
  *   aside_keys   the units of those, but for events without one
  *   skipped      events that were skipped, likewise by unit and position
+ *   origins      which events of which journals, if they come by a stream
+ *                (origins.h); else there is no such table
  *   t.TABLE      rows of a declared table: its keys and values, as they are
  *   i.TABLE.INDEX  entries of an index (index.h), without values
  */
@@ -20,6 +22,7 @@ typedef struct wbi_generation {
 	MDB_env *env;
 	wbi_shape shape;
 	wbi_table meta, aside, aside_keys, skipped;
+	wbi_table origins; /* of a stream's model only */
 	wbi_table tables[WB_MODEL_TABLES_MAX];
 	wbi_table indexes[WB_MODEL_TABLES_MAX][WB_MODEL_INDEXES_MAX];
 } wbi_generation;

@@ -19,7 +19,7 @@ static uint64_t hold_position(const wb_projector *p)
 
 	/* One that is to be built anew will want all there is. */
 	if (p->live.gen && (!p->live_fits || strcmp(p->live.at.origin,
-						    p->journal.origin) != 0))
+						    p->origin) != 0))
 		position = 0;
 	if (p->building.generation > 0) {
 		uint64_t fill = p->fill.gen ? p->fill.at.position : 0;
@@ -65,6 +65,8 @@ wb_code wbi_projector_hold(wb_projector *p, bool now, wb_error *err)
 	uint64_t position = hold_position(p);
 	wb_code code;
 
+	if (p->live_feed)
+		return WB_OK; /* the broker keeps what it keeps */
 	if (!now && position == p->held)
 		return WB_OK;
 	if (!now && position - p->held < p->options.hold_events &&

@@ -78,6 +78,8 @@ static wb_code projector_options(const wb_projector_options *options,
 		o.aside_max_bytes = (uint64_t)1 << 30;
 	if (o.keep_generations == 0)
 		o.keep_generations = 2;
+	if (o.prefetch == 0)
+		o.prefetch = 2000;
 	*ret = o;
 	return WB_OK;
 }
@@ -90,15 +92,24 @@ static wb_code projector_init(wb_projector *p, const wb_projection *projection,
 	p->projection = projection;
 	p->owner_fd = -1;
 	p->state = WB_PROJECTOR_WAITING;
-	p->clock = p->options.clock ? p->options.clock
-				    : wbi_store_clock(p->store);
-	p->log = p->options.log ? p->options.log : wbi_store_log(p->store);
-	p->options.dir = NULL; /* the caller's string */
+	p->clock = p->options.clock;
+	if (!p->clock)
+		p->clock = p->store ? wbi_store_clock(p->store)
+				    : wb_system_clock();
+	p->log = p->options.log;
+	if (!p->log && p->store)
+		p->log = wbi_store_log(p->store);
 	p->look_at_us[0] = p->look_at_us[1] = INT64_MAX;
-	p->journal = wbi_journal_of(
-		p->store, projection->source == WB_PROJECTION_OUTBOX
-				  ? WBI_OUTBOX
-				  : WBI_INBOX);
+	if (projection->source != WB_PROJECTION_STREAM) {
+		p->journal = wbi_journal_of(
+			p->store, projection->source == WB_PROJECTION_OUTBOX
+					  ? WBI_OUTBOX
+					  : WBI_INBOX);
+		p->origin = p->journal.origin;
+	} else if (wbi_projector_open_feeds(p, err) != WB_OK) {
+		return WB_EINVAL;
+	}
+	p->options.dir = p->options.queue = NULL; /* the caller's strings */
 	wbi_shape_of(projection, &p->shape);
 	wbi_loop_init(&p->loop);
 	p->store_watch = -1;
@@ -118,13 +129,18 @@ wb_code wb_projector_open(wb_store *store, const wb_projection *projection,
 	wb_projector *p;
 	wb_code code;
 
-	if (!store || !ret)
-		return WBI_FAIL(err, WB_EINVAL, "store, ret: NULL");
+	if (!ret)
+		return WBI_FAIL(err, WB_EINVAL, "ret: NULL");
 	code = projector_options(options, &o, err);
 	if (code == WB_OK)
 		code = wb_projection_check(projection, err);
 	if (code != WB_OK)
 		return code;
+	if (!store && (projection->source != WB_PROJECTION_STREAM || !o.dir))
+		return WBI_FAIL(err, WB_EINVAL,
+				"projection %s: store is NULL: only one of a "
+				"stream does without, with options.dir",
+				projection->name);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return WBI_FAIL(err, WB_ENOMEM, "open a projector");
@@ -150,6 +166,7 @@ void wb_projector_close(wb_projector *p)
 		(void)wbi_projector_hold(p, true, NULL);
 		wbi_projector_disown(p);
 	}
+	wbi_projector_close_feeds(p);
 	wbi_home_unref(p->home);
 	wbi_loop_fini(&p->loop);
 	free(p);
@@ -309,16 +326,21 @@ static void projector_apply(wb_projector *p)
 	if (code == WB_OK && stuck.code == WB_OK) {
 		if (p->state == WB_PROJECTOR_BLOCKED)
 			wbi_projector_set_state(p, WB_PROJECTOR_RUNNING, NULL);
-		p->look = !p->live.at_head;
+		p->look = p->live.feed ? wbi_projector_news(p, &p->live)
+				       : !p->live.at_head;
 		return;
 	}
 	projector_failed(p, code == WB_OK ? &stuck : &why);
 }
 
-static bool projector_news(const wb_projector *p)
+bool wbi_projector_news(const wb_projector *p, const wbi_track *track)
 {
-	return !p->live.at_head ||
-	       wbi_env_last_txn(wb_store_env(p->store)) != p->live.seen_txn;
+	if (track->feed)
+		return wbi_feed_after(track->feed, track->position) ||
+		       track->at_head !=
+			       wbi_feed_quiet(track->feed, track->position);
+	return !track->at_head ||
+	       wbi_env_last_txn(wb_store_env(p->store)) != track->seen_txn;
 }
 
 static void projector_live(wb_projector *p)
@@ -329,7 +351,7 @@ static void projector_live(wb_projector *p)
 		projector_heal(p);
 	if (p->look && p->state == WB_PROJECTOR_BLOCKED)
 		p->live.at_head = false;
-	if (p->look && projector_news(p))
+	if (p->look && wbi_projector_news(p, &p->live))
 		projector_apply(p);
 	else
 		p->look = false;
@@ -434,6 +456,7 @@ wb_code wb_projector_step(wb_projector *p, bool wake, wb_error *err)
 			return code;
 	}
 	projector_wake(p, wake);
+	wbi_projector_hear(p);
 	code = wbi_projector_requests(p, err);
 	if (code != WB_OK)
 		return code;
@@ -445,6 +468,7 @@ wb_code wb_projector_step(wb_projector *p, bool wake, wb_error *err)
 	if (p->fill.gen)
 		projector_measure(&p->fill_rate, p->now_us, p->fill.position);
 	projector_readers(p);
+	wbi_projector_count_missing(p);
 	(void)projector_write_status(p, NULL);
 	return wbi_projector_hold(p, false, err);
 }
@@ -452,12 +476,17 @@ wb_code wb_projector_step(wb_projector *p, bool wake, wb_error *err)
 int64_t wb_projector_deadline_us(const wb_projector *p)
 {
 	int64_t at_us = p->request_at_us;
-	int64_t fill_us = wbi_projector_fill_deadline_us(p);
+	int64_t fill_us;
 
 	if (p->state == WB_PROJECTOR_STOPPED)
 		return INT64_MAX;
 	if (p->owner_fd < 0)
 		return p->own_at_us;
+	fill_us = wbi_projector_fill_deadline_us(p);
+	if (p->live_feed && wbi_feed_deadline_us(p->live_feed) < at_us)
+		at_us = wbi_feed_deadline_us(p->live_feed);
+	if (p->fill_feed && wbi_feed_deadline_us(p->fill_feed) < at_us)
+		at_us = wbi_feed_deadline_us(p->fill_feed);
 	if (fill_us < p->fill_retry_at_us)
 		fill_us = p->fill_retry_at_us;
 	if (fill_us < at_us)
@@ -505,6 +534,7 @@ wb_projector_stat wb_projector_get_stat(const wb_projector *p)
 		stat.quarantined_keys = p->live.aside_keys;
 		stat.quarantined_events = p->live.aside_events;
 	}
+	stat.missing = p->missing;
 	stat.building = p->building.generation;
 	stat.ready = p->ready && p->fill.at_head && !p->fill_heal.active;
 	stat.building_position = p->fill.gen ? p->fill.at.position : 0;

@@ -44,6 +44,10 @@ struct wb_projector {
 	const wb_clock *clock;
 	const wb_log *log;
 	wbi_journal journal;
+	/* Of a stream instead of a journal; they change places at a flip. */
+	wbi_feed *live_feed, *fill_feed;
+	const char *origin; /* of the journal; a stream has none */
+	uint64_t missing, missing_at; /* as of that position */
 	wbi_types types;
 	wbi_shape shape; /* of the declaration */
 	wbi_home *home;
@@ -104,7 +108,16 @@ void wbi_projector_disown(wb_projector *p);
 wb_code wbi_projector_open_live(wb_projector *p, wb_error *err);
 void wbi_projector_close_track(wb_projector *p, wbi_track *track);
 wb_code wbi_projector_open_track(wb_projector *p, wbi_track *track,
-				wbi_generation *gen, wb_error *err);
+				 wbi_generation *gen, wb_error *err);
+/* Is there anything that this track has not seen? */
+bool wbi_projector_news(const wb_projector *p, const wbi_track *track);
+
+/* projector_stream.c: what is different for a stream */
+wb_code wbi_projector_open_feeds(wb_projector *p, wb_error *err);
+void wbi_projector_close_feeds(wb_projector *p);
+void wbi_projector_hear(wb_projector *p);
+/* Count what is missing, now and then. */
+void wbi_projector_count_missing(wb_projector *p);
 
 /* Remove generations that nobody needs any more. */
 wb_code wbi_projector_clean(wb_projector *p, wb_error *err);

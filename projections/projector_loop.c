@@ -11,6 +11,17 @@
 
 enum { LOOP_STEPS = 16, LOOP_WAIT_MS = 1000 };
 
+static wb_code loop_feeds(wb_projector *p, wb_error *err)
+{
+	wb_code code = WB_OK;
+
+	if (p->live_feed)
+		code = wbi_loop_add(&p->loop, wbi_feed_fd(p->live_feed), err);
+	if (code == WB_OK && p->fill_feed)
+		code = wbi_loop_add(&p->loop, wbi_feed_fd(p->fill_feed), err);
+	return code;
+}
+
 wb_code wb_projector_fd(wb_projector *p, int *ret_fd, wb_error *err)
 {
 	char path[PATH_MAX];
@@ -20,9 +31,14 @@ wb_code wb_projector_fd(wb_projector *p, int *ret_fd, wb_error *err)
 		code = wbi_loop_open(&p->loop, -1, err);
 		if (code != WB_OK)
 			return code;
-		wbi_store_data_path(p->store, path, sizeof(path));
-		p->store_watch = wbi_loop_watch(&p->loop, path);
-		if (p->store_watch < 0)
+		code = loop_feeds(p, err);
+		if (code != WB_OK)
+			return code;
+		if (p->store && !p->live_feed) {
+			wbi_store_data_path(p->store, path, sizeof(path));
+			p->store_watch = wbi_loop_watch(&p->loop, path);
+		}
+		if (p->store_watch < 0 && !p->live_feed)
 			wbi_log(p->log, WB_LOG_WARN,
 				"projection %s: cannot watch %s: looking every "
 				"%u ms",

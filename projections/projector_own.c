@@ -26,6 +26,8 @@ void wbi_projector_close_track(wb_projector *p, wbi_track *track)
 {
 	wbi_generation *gen = track->gen;
 
+	if (gen && track->feed)
+		wbi_feed_stop(track->feed);
 	wbi_track_fini(track);
 	wbi_home_give(p->home, gen);
 }
@@ -38,11 +40,15 @@ wb_code wbi_projector_open_track(wb_projector *p, wbi_track *track,
 	track->projection = p->projection;
 	track->types = &p->types;
 	track->journal = p->journal;
+	track->feed = track == &p->live ? p->live_feed : p->fill_feed;
 	track->clock = p->clock;
 	track->aside_max = p->options.aside_max_bytes;
 	code = wbi_track_init(track, gen, err);
 	if (code != WB_OK)
 		wbi_home_give(p->home, gen);
+	else if (track->feed)
+		wbi_feed_start(track->feed, track->at.position,
+			       track->at.event_id);
 	return code;
 }
 
@@ -60,7 +66,7 @@ static wb_code own_make_first(wb_projector *p, wbi_generation **ret,
 	code = wbi_home_flip(p->home, &pointer, err);
 	if (code == WB_OK)
 		code = wbi_home_make(p->home, p->pointer.next, &p->shape,
-				     p->journal.origin, &o, ret, err);
+				     p->origin, &o, ret, err);
 	if (code != WB_OK)
 		return code;
 	pointer.live = p->pointer.next;

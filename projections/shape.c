@@ -114,11 +114,11 @@ wb_code wb_projection_check(const wb_projection *p, wb_error *err)
 		return WBI_FAIL(err, WB_EINVAL,
 				"projection %s: version is 0: begin with 1",
 				p->name);
-	if (p->source != WB_PROJECTION_OUTBOX &&
-	    p->source != WB_PROJECTION_INBOX)
+	if (p->source < WB_PROJECTION_OUTBOX ||
+	    p->source > WB_PROJECTION_STREAM)
 		return WBI_FAIL(err, WB_EINVAL,
 				"projection %s: source is %d: "
-				"WB_PROJECTION_OUTBOX or WB_PROJECTION_INBOX",
+				"WB_PROJECTION_OUTBOX, _INBOX or _STREAM",
 				p->name, (int)p->source);
 	if (!p->apply)
 		return WBI_FAIL(err, WB_EINVAL,

@@ -37,7 +37,9 @@ wb_code wbi_track_init(wbi_track *track, wbi_generation *gen, wb_error *err)
 	WB_ASSERT(!track->gen && !track->txn);
 	track->model = calloc(1, sizeof(*track->model));
 	track->headers = calloc(WBI_RECORD_HEADERS_MAX, sizeof(*track->headers));
-	if (!track->model || !track->headers) {
+	track->origins = track->feed ? calloc(1, sizeof(*track->origins)) : NULL;
+	if (!track->model || !track->headers ||
+	    (track->feed && !track->origins)) {
 		wbi_track_fini(track);
 		return WBI_FAIL(err, WB_ENOMEM, "a projection");
 	}
@@ -70,6 +72,8 @@ void wbi_track_fini(wbi_track *track)
 		wbi_track_abort(track);
 	free(track->model);
 	free(track->headers);
+	free(track->origins);
+	track->origins = NULL;
 	track->model = NULL;
 	track->headers = NULL;
 	track->gen = NULL;
@@ -82,6 +86,8 @@ void wbi_track_fini(wbi_track *track)
 
 void wbi_track_abort(wbi_track *track)
 {
+	if (track->txn && track->origins)
+		wbi_origins_forget(track->origins);
 	wbi_txn_abort(track->txn);
 	track->txn = NULL;
 	track->position = track->at.position;
@@ -109,6 +115,9 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 		return WB_OK;
 	}
 	code = track_begin(track, err);
+	if (code == WB_OK && track->origins)
+		code = wbi_origins_flush(track->origins, track->txn, track->gen,
+					 err);
 	at.position = track->position;
 	snprintf(at.event_id, sizeof(at.event_id), "%s", track->event_id);
 	if (code == WB_OK && track->dirty)
@@ -124,6 +133,8 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 	}
 	if (code == WB_OK)
 		track->at = at;
+	if (code == WB_OK && track->feed)
+		wbi_feed_release(track->feed, at.position);
 	wbi_track_abort(track);
 	return code;
 }
@@ -193,9 +204,12 @@ static wb_code track_verify_in(wbi_track *track, MDB_txn *txn, wb_error *err)
 wb_code wbi_track_verify(wbi_track *track, wb_error *err)
 {
 	MDB_txn *txn;
-	wb_code code = wbi_txn_begin(wb_store_env(track->journal.store), false,
-				     &txn, err);
+	wb_code code;
 
+	if (track->feed)
+		return WB_OK; /* it does so itself */
+	code = wbi_txn_begin(wb_store_env(track->journal.store), false, &txn,
+			     err);
 	if (code != WB_OK)
 		return code;
 	code = track_verify_in(track, txn, err);
@@ -499,12 +513,106 @@ static wb_code track_gone(const wbi_track *track, MDB_txn *txn, uint64_t *ret,
 	return code;
 }
 
+/* ---- a stream ------------------------------------------------------------------------- */
+
+/* What is no event does what one does that cannot be applied. */
+static wb_code track_malformed(wbi_track *track, const wbi_feed_item *item,
+			       const wb_event *event, wb_str record,
+			       bool *ret_passed, wb_error *err)
+{
+	wb_error why = item->malformed;
+
+	why.class_ = WB_CLASS_REJECT;
+	return track_failed(track, event, record, item->position, &why,
+			    ret_passed, err);
+}
+
+static wb_code track_item(wbi_track *track, const wbi_feed_item *item,
+			  wb_event *event, bool *ret_passed, wb_error *err)
+{
+	wb_str record = wb_str_n(item->record, item->record_size);
+	bool known = false, placed = item->origin[0] != '\0';
+	uint64_t inside;
+	wb_code code = wbi_record_decode(record.ptr, record.len, event, &inside,
+					 err);
+
+	if (code == WB_OK && placed)
+		code = wbi_origins_have(track->origins, track->txn, track->gen,
+					item->origin, item->origin_position,
+					&known, err);
+	if (code != WB_OK)
+		return code;
+	if (known) {
+		track->passed++; /* published twice */
+		*ret_passed = true;
+		return WB_OK;
+	}
+	if (item->malformed.code != WB_OK)
+		return track_malformed(track, item, event, record, ret_passed,
+				       err);
+	code = track_event(track, event, record, item->position, ret_passed,
+			   err);
+	if (code == WB_OK && *ret_passed && placed)
+		code = wbi_origins_add(track->origins, track->txn, track->gen,
+				       item->origin, item->origin_position,
+				       err);
+	return code;
+}
+
+static void track_passed(wbi_track *track, const wbi_feed_item *item,
+			 const wb_event *event)
+{
+	track->position = item->position;
+	WB_ASSERT(event->id.len < sizeof(track->event_id));
+	memcpy(track->event_id, event->id.ptr, event->id.len);
+	track->event_id[event->id.len] = '\0';
+	track->oldest_us = event->time_us;
+	track->dirty = true;
+}
+
+static wb_code track_work_feed(wbi_track *track, track_run *run, wb_error *err)
+{
+	const wbi_feed_item *item;
+	bool passed = true;
+	wb_event event;
+	wb_code code = track_begin(track, err);
+
+	while (code == WB_OK && passed && run->events > 0) {
+		item = wbi_feed_after(track->feed, track->position);
+		if (!item)
+			break;
+		track->first = item->position;
+		if (track->position == 0 && item->position > 1)
+			return track_snapshot(track, item->position - 1, err);
+		passed = false;
+		code = track_item(track, item, &event, &passed, err);
+		if (code != WB_OK || !passed)
+			break;
+		track_passed(track, item, &event);
+		if (--run->events % TRACK_CLOCK_EACH == 0 &&
+		    track->clock->mono_us(track->clock->ctx) >= run->until_us)
+			break;
+	}
+	track->head = wbi_feed_last(track->feed);
+	if (track->head < track->position)
+		track->head = track->position;
+	track->at_head = code == WB_OK && passed &&
+			 wbi_feed_quiet(track->feed, track->position);
+	if (track->at_head || track->head == track->position)
+		track->oldest_us = 0;
+	return code;
+}
+
+
 static wb_code track_work(wbi_track *track, track_run *run, wb_error *err)
 {
 	uint64_t gone;
 	MDB_txn *txn;
-	wb_code code = track_begin(track, err);
+	wb_code code;
 
+	if (track->feed)
+		return track_work_feed(track, run, err);
+	code = track_begin(track, err);
 	if (code != WB_OK)
 		return code;
 	code = wbi_txn_begin(wb_store_env(track->journal.store), false, &txn,

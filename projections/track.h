@@ -13,19 +13,23 @@
 #define WBI_TRACK_H
 
 #include "lib/journal/parked.h"
+#include "projections/feed.h"
 #include "projections/model.h"
+#include "projections/origins.h"
 
 typedef struct wbi_track {
 	/* set by whoever opens it */
 	const wb_projection *projection;
 	const wbi_types *types;
-	wbi_journal journal;
+	wbi_journal journal; /* or, if that is a stream: */
+	wbi_feed *feed;
 	const wb_clock *clock;
 	uint64_t aside_max;
 
 	wbi_generation *gen; /* NULL: there is no such track */
 	wb_model *model;
 	wb_header *headers;
+	wbi_origins *origins; /* with a feed */
 	wbi_checkpoint at; /* committed */
 
 	MDB_txn *txn;        /* open write transaction, or NULL */

@@ -74,7 +74,10 @@ typedef struct wb_model_table {
 
 typedef enum wb_projection_source {
 	WB_PROJECTION_OUTBOX = 1, /* the store's own events */
-	WB_PROJECTION_INBOX = 2   /* those that came to it */
+	WB_PROJECTION_INBOX = 2,  /* those that came to it */
+	WB_PROJECTION_STREAM = 3  /* a RabbitMQ stream queue, for a reader
+				     elsewhere: positions are offsets + 1. What
+				     a relay has published twice counts once */
 } wb_projection_source;
 
 /*

@@ -16,6 +16,7 @@
 #ifndef WAYBILL_PROJECTOR_H
 #define WAYBILL_PROJECTOR_H
 
+#include <waybill/broker.h>
 #include <waybill/projection.h>
 
 #ifdef __cplusplus
@@ -42,6 +43,14 @@ typedef struct wb_projector_options {
 	uint32_t rebuild_rate; /* events/s at most while filling; 0: no bound */
 	uint32_t keep_generations; /* live and former ones; older are removed
 				      at a promotion; 2 */
+	/* Of a WB_PROJECTION_STREAM only. The brokers are used, not owned, and
+	 * must outlive it; nobody else may use them. */
+	const char *queue;  /* the stream queue */
+	wb_broker *broker;
+	wb_broker *rebuild_broker; /* another connection, to read from the
+				      beginning; NULL: no rebuilds */
+	uint32_t prefetch;  /* unacked deliveries; 2,000 */
+	wb_limits limits;   /* larger messages count as failed */
 	bool sole_user; /* nobody else in this process uses the store: then a
 			   map that another process has enlarged is taken over;
 			   else it is BLOCKED until somebody does */
@@ -79,12 +88,16 @@ typedef struct wb_projector_stat {
 	uint64_t building_position;
 	double building_rate;
 	int64_t building_eta_us; /* until it is ready; -1: cannot be said */
+	uint64_t missing; /* of a stream: events below the highest of their
+			     journal that have not come: on their way, of types
+			     that are not in the stream, or lost */
 	bool idle; /* at the head; nothing to fill, to heal or to flip */
 	wb_error error;
 } wb_projector_stat;
 
 /*
- * Open a projector of `projection`, which must outlive it, as must the store.
+ * Open a projector of `projection`, which must outlive it, as must the store
+ * (NULL for one of a stream; then options->dir is needed).
  * At most one per model is active: a second one stays WAITING, and takes over
  * when the first is gone.
  *

@@ -44,7 +44,9 @@ enum wbi_row_kind {
 	WBI_ROW_CHECKPOINT = 41,
 	WBI_ROW_PROJECTOR = 42,
 	WBI_ROW_ASIDE = 43,
-	WBI_ROW_ASIDE_KEY = 44
+	WBI_ROW_ASIDE_KEY = 44,
+	WBI_ROW_ORIGIN = 45,
+	WBI_ROW_ORIGIN_CHUNK = 46
 };
 
 /* kind, version and checksum */
