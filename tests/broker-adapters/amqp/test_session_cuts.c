@@ -13,6 +13,14 @@
 
 enum { TOKENS = 8 };
 
+static wb_code consume(wbi_session *session, wb_str queue, uint16_t prefetch,
+		       uint64_t token, wb_error *err)
+{
+	const wb_consumption what = {.queue = queue, .prefetch = prefetch};
+
+	return wbi_session_consume(session, &what, token, err);
+}
+
 static amqp_peer_verdict judge(void *ctx, const amqp_published *message)
 {
 	(void)ctx;
@@ -105,7 +113,7 @@ static void story_tell(session_rig *rig, story *seen)
 	story_pump(rig, seen);
 	wbi_session_reopen(rig->session, NULL);
 	story_pump(rig, seen);
-	wbi_session_consume(rig->session, &(wb_consumption){S("q"), 10, NULL, 0}, 1, NULL);
+	consume(rig->session, S("q"), 10, 1, NULL);
 	for (uint64_t i = 5; i < TOKENS; i++)
 		rig_publish(rig, ids[i], "a body", i);
 	story_pump(rig, seen);
@@ -277,7 +285,7 @@ static void live_through(const uint8_t *bytes, size_t len, size_t chunk)
 			token++;
 		wbi_session_declare(rig.session, &queue, 1, NULL);
 		wbi_session_reopen(rig.session, NULL);
-		wbi_session_consume(rig.session, &(wb_consumption){S("q"), 10, NULL, 0}, 1, NULL);
+		consume(rig.session, S("q"), 10, 1, NULL);
 		wbi_buffer_clear(wbi_session_output(rig.session));
 	}
 	wbi_session_fail(rig.session, WB_ECLOSED, "end of input");
