@@ -58,9 +58,8 @@ wb_npm() {
 	local dir=$wb_build/npm
 	export NODE_PATH=$dir/node_modules
 	[ "$(cat "$dir/installed" 2>/dev/null)" != "$*" ] || return 0
-	# other packages than Debian's bring npm in the one of nodejs
-	command -v node >/dev/null || wb_packages nodejs
-	command -v npm >/dev/null || wb_packages npm
+	# others' packages of nodejs have npm in them, and Debian's conflicts
+	command -v npm >/dev/null || wb_packages nodejs npm
 	wb_say "Installing with npm, into $dir: $*"
 	mkdir -p "$dir"
 	if (cd "$dir" && timeout 300 npm install --prefix "$dir" --no-audit \
