@@ -11,8 +11,11 @@
 #ifndef WAYBILL_MODULE_H
 #define WAYBILL_MODULE_H
 
+#include <waybill/choreography.h>
 #include <waybill/handler.h>
+#include <waybill/participant.h>
 #include <waybill/projection.h>
+#include <waybill/saga.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,6 +36,12 @@ struct wb_module {
 	size_t handler_count;
 	const wb_projection *const *projections; /* <waybill/projection.h> */
 	size_t projection_count;
+	const wb_flow_part *const *flow_parts; /* <waybill/choreography.h> */
+	size_t flow_part_count;
+	const wb_saga *const *sagas; /* <waybill/saga.h> */
+	size_t saga_count;
+	const wb_participant *const *participants; /* <waybill/participant.h> */
+	size_t participant_count;
 };
 
 #ifdef __cplusplus

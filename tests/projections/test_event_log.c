@@ -24,8 +24,11 @@ static event_log rows;
 /* Field number `at` of a value whose fields end with tabs. */
 static wb_str field(wb_str value, unsigned at)
 {
-	const char *p = value.ptr, *end = value.ptr + value.len, *tab;
+	const char *p = value.ptr, *end, *tab;
 
+	if (!p)
+		return value;
+	end = p + value.len;
 	for (;;) {
 		tab = memchr(p, '\t', (size_t)(end - p));
 		if (!tab || at-- == 0)
