@@ -195,9 +195,6 @@ int main(int argc, char **argv)
 	program = argv[0];
 	if (argc == 3 && !strcmp(argv[1], "life"))
 		return life(argv[2]);
-#ifdef __SANITIZE_ADDRESS__
-	return 77; /* it wants to be loaded first itself */
-#endif
 	if (access(preload, R_OK) != 0) {
 		fprintf(stderr, "SKIP: no %s here\n", preload);
 		return 77;
