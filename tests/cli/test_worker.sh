@@ -72,7 +72,8 @@ static const wb_handler handler = {
 	.types = (const char *const[]){"${7-a.#}", NULL}};
 static const wb_handler *const handlers[] = {&handler};
 WB_MODULE_EXPORT const struct wb_module wb_module = {
-	$2, $3, "x", handlers, $4, NULL, 0};
+	.abi = $2, .size = $3, .name = "x", .handlers = handlers,
+	.handler_count = $4};
 EOF
 	check --module "./$1.so"
 }
