@@ -13,6 +13,7 @@
 
 #include <waybill/saga.h>
 
+#include "inbox/work.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "saga/react.h"
@@ -99,57 +100,107 @@ wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
 /* ---- what it is at
  * ------------------------------------------------------------- */
 
-/* Who emits one of these: the first service that does. */
-static const char *note_emitter(const wbi_flow *flow, wb_str events)
-{
-	char list[512];
-	const char *rest = list;
-	wb_str type;
-
-	if (events.len >= sizeof(list))
-		return "?";
-	memcpy(list, events.ptr, events.len);
-	list[events.len] = '\0';
-	while (wbi_flow_next_type(&rest, &type)) {
-		int event = wbi_flow_event_of(flow, type);
-
-		for (int i = 0; event >= 0 && i < flow->row_count; i++)
-			if (wbi_flow_may_emit(&flow->rows[i], event))
-				return flow->rows[i].reaction->service;
-	}
-	return "?";
-}
-
 typedef struct note {
 	wbi_saga_row row;
-	bool waits, undone, overdue;
+	bool waits, undone, overdue, abandoned;
+	char from[300];
 	char reason[WB_ERROR_TEXT_MAX];
 } note;
 
+/* Services that may emit one of `awaits`, with ", " between them. */
+static void note_from(const wbi_flow *flow, const char *awaits, note *n)
+{
+	const char *said[WBI_FLOW_ROWS_MAX];
+	const char *rest = awaits;
+	size_t count = 0, len = 0;
+	wb_str type;
+
+	n->from[0] = '\0';
+	while (wbi_flow_next_type(&rest, &type)) {
+		int event = wbi_flow_event_of(flow, type);
+
+		for (int i = 0; event >= 0 && i < flow->row_count; i++) {
+			const char *service = flow->rows[i].reaction->service;
+			size_t at = 0;
+
+			if (!wbi_flow_may_emit(&flow->rows[i], event))
+				continue;
+			while (at < count && strcmp(said[at], service) != 0)
+				at++;
+			if (at < count || len >= sizeof(n->from))
+				continue;
+			len += (size_t)snprintf(n->from + len,
+						sizeof(n->from) - len, "%s%s",
+						count ? ", " : "", service);
+			said[count++] = service;
+		}
+	}
+}
+
+/*
+ * When its time is up: what its timer says, which an operator may have moved.
+ * One that has no timer any more has had its time, as far as it was said before
+ * that it had (`old`, NULL: it is new).
+ */
+static wb_code note_deadline(const wbi_flow_scope *scope, const wb_reaction *r,
+			     const wbi_barrier *barrier,
+			     const wbi_saga_row *old, int64_t *ret,
+			     wb_error *err)
+{
+	const wb_choreography *c = scope->choreography;
+	wbi_work_id id = {wb_str_from(c->handler_name), WBI_LANE_TIMER,
+			  WB_STR_NULL, 0},
+		    found;
+	bool was_over = old && old->status == WB_SAGA_PARKED &&
+			old->since_us == barrier->last_us &&
+			wb_str_eq(old->step, wb_str_from(r->step));
+	char name[256];
+	wbi_work row;
+	wb_code code = wbi_flow_timer_name(scope->saga, r->step, name, err);
+
+	*ret = was_over ? old->deadline_us
+			: barrier->last_us + (int64_t)r->within_ms * 1000;
+	id.key = wb_str_from(name);
+	if (code == WB_OK)
+		code = wbi_work_first(scope->barrier.txn, c->tables, &id,
+				      &found, &row, err);
+	if (code == WB_OK)
+		*ret = row.due_us;
+	return code == WB_ENOTFOUND ? WB_OK : code;
+}
+
 /* One step of ours, as its barrier has it. */
-static void note_step(const wbi_flow_scope *scope, int at,
-		      const wbi_barrier *barrier, note *n)
+static wb_code note_step(const wbi_flow_scope *scope, int at,
+			 const wbi_barrier *barrier, const wbi_saga_row *old,
+			 note *n, wb_error *err)
 {
 	const wbi_flow *flow = scope->choreography->flow;
 	const wb_reaction *r = flow->rows[at].reaction;
-	int64_t deadline_us = barrier->last_us + (int64_t)r->within_ms * 1000;
 	bool pending = barrier->state == WB_STEP_PENDING;
 	bool awaits =
 		barrier->state == WB_STEP_DONE && barrier->reply_to.len > 0;
+	int64_t deadline_us = 0;
+	wb_code code;
 
 	if (barrier->state == WB_STEP_UNDONE)
 		n->undone = true;
 	if (!pending && !awaits)
-		return;
-	if (n->waits && n->row.deadline_us <= deadline_us)
-		return; /* the one whose time runs out first is shown */
+		return WB_OK;
+	code = note_deadline(scope, r, barrier, old, &deadline_us, err);
+	if (code != WB_OK || (n->waits && n->row.deadline_us <= deadline_us))
+		return code; /* the one whose time runs out first is shown */
 	n->waits = true;
 	n->row.step = wb_str_from(r->step);
 	n->row.since_us = barrier->last_us;
 	n->row.deadline_us = deadline_us;
 	n->row.awaits = pending ? wb_str_from("wb_flow_complete")
 				: wb_str_from(r->awaits);
+	if (pending)
+		snprintf(n->from, sizeof(n->from), "%s", r->service);
+	else
+		note_from(flow, r->awaits, n);
 	n->overdue = scope->barrier.now_us >= deadline_us && !r->silence;
+	n->reason[0] = '\0';
 	if (n->overdue && pending)
 		snprintf(n->reason, sizeof(n->reason),
 			 "%s was not completed by service %s", r->step,
@@ -157,10 +208,12 @@ static void note_step(const wbi_flow_scope *scope, int at,
 	else if (n->overdue)
 		snprintf(n->reason, sizeof(n->reason),
 			 "%s waits for %.300s from service %s", r->step,
-			 r->awaits, note_emitter(flow, n->row.awaits));
+			 r->awaits, n->from);
+	return WB_OK;
 }
 
-static wb_code note_steps(const wbi_flow_scope *scope, note *n, wb_error *err)
+static wb_code note_steps(const wbi_flow_scope *scope, const wbi_saga_row *old,
+			  note *n, wb_error *err)
 {
 	const wb_choreography *c = scope->choreography;
 	wb_code code = WB_OK;
@@ -176,15 +229,25 @@ static wb_code note_steps(const wbi_flow_scope *scope, note *n, wb_error *err)
 		code = wbi_barrier_get(scope->barrier.txn, c->tables, &id,
 				       &barrier, err);
 		if (code == WB_OK)
-			note_step(scope, i, &barrier, n);
+			code = note_step(scope, i, &barrier, old, n, err);
 		else if (code == WB_ENOTFOUND)
 			code = WB_OK;
 	}
 	return code;
 }
 
+/* What an operator has ended stays so, whatever comes behind it. */
+static void note_abandoned(note *n)
+{
+	n->waits = false;
+	n->row.step = n->row.awaits = WB_STR_NULL;
+	n->row.deadline_us = 0;
+}
+
 static uint8_t note_status(const note *n)
 {
+	if (n->abandoned)
+		return WB_SAGA_ABANDONED;
 	if (n->waits)
 		return n->overdue ? WB_SAGA_PARKED : WB_SAGA_RUNNING;
 	return n->undone ? WB_SAGA_COMPENSATED : WB_SAGA_COMPLETED;
@@ -198,12 +261,19 @@ static wb_code note_write(const wbi_flow_scope *scope, const wbi_saga_id *id,
 	wbi_saga_entry e;
 	wb_code code;
 
+	n->abandoned = (old && old->status == WB_SAGA_ABANDONED) ||
+		       (entry && entry->after == WB_SAGA_ABANDONED);
+	if (n->abandoned)
+		note_abandoned(n);
 	n->row.status = note_status(n);
 	n->row.name = wb_str_from(scope->choreography->part->flow->name);
 	n->row.started_us = old ? old->started_us : b->now_us;
 	n->row.changed_us = b->now_us;
 	n->row.entries = old ? old->entries : 0;
-	n->row.reason = wb_str_from(n->reason);
+	n->row.from = n->waits ? wb_str_from(n->from) : WB_STR_NULL;
+	n->row.reason = n->abandoned && entry && entry->who.len > 0
+				? entry->text
+				: wb_str_from(n->reason);
 	if (!n->waits)
 		n->row.since_us = b->now_us;
 	if (entry && n->row.entries < WBI_FLOW_LOG_MAX) {
@@ -231,16 +301,14 @@ wb_code wbi_flow_note(const wbi_flow_scope *scope, const wbi_saga_entry *entry,
 		.name = wb_str_from(scope->choreography->part->flow->name)};
 	note n = {.waits = false};
 	wbi_saga_row old;
-	wb_code code = note_steps(scope, &n, err);
-	bool is_new;
+	wb_code code = wbi_saga_get(scope->barrier.txn, scope->barrier.tables,
+				    &id, &old, err);
+	bool is_new = code == WB_ENOTFOUND;
 
+	if (code == WB_OK || is_new)
+		code = note_steps(scope, is_new ? NULL : &old, &n, err);
 	if (code != WB_OK)
 		return code;
-	code = wbi_saga_get(scope->barrier.txn, scope->barrier.tables, &id,
-			    &old, err);
-	if (code != WB_OK && code != WB_ENOTFOUND)
-		return code;
-	is_new = code == WB_ENOTFOUND;
 	/* Of the old row only numbers are used behind the first write. */
 	return note_write(scope, &id, is_new ? NULL : &old, &n, entry, err);
 }

@@ -481,6 +481,15 @@ static void verb_unpark(mover *v)
 	v->m->parking = WBI_PARKING_NONE;
 }
 
+/* While it was parked its own deadline may have come and gone; one that goes
+ * forward again has it anew. */
+static void verb_deadline(mover *v)
+{
+	if (v->m->status == WB_SAGA_RUNNING && !v->m->overdue &&
+	    !machine_past_pivot(v))
+		move_act(v, WBI_ACTION_SAGA_DEADLINE, 0, 0, 0);
+}
+
 /* Tell it again, whichever way it goes. */
 static void verb_again(mover *v)
 {
@@ -546,9 +555,9 @@ static wbi_verdict verb_retry(mover *v, const char **ret_why)
 {
 	wbi_machine *m = v->m;
 	uint8_t at = m->steps[m->current].at;
+	bool parked = m->status == WB_SAGA_PARKED;
 
-	if (m->status == WB_SAGA_PARKED &&
-	    m->parking == WBI_PARKING_DEFINITION) {
+	if (parked && m->parking == WBI_PARKING_DEFINITION) {
 		*ret_why = "no module brings its definition: start the worker "
 			   "with one that does, then resume it";
 		return WBI_VERDICT_ILLEGAL;
@@ -559,6 +568,8 @@ static wbi_verdict verb_retry(mover *v, const char **ret_why)
 		return WBI_VERDICT_ILLEGAL;
 	}
 	verb_unpark(v);
+	if (parked)
+		verb_deadline(v);
 	verb_again(v);
 	return WBI_VERDICT_MOVED;
 }
@@ -574,6 +585,7 @@ static wbi_verdict verb_resume(mover *v, const char **ret_why)
 		return WBI_VERDICT_ILLEGAL;
 	}
 	verb_unpark(v);
+	verb_deadline(v);
 	if (m->steps[m->current].at == WBI_AT_PENDING)
 		return WBI_VERDICT_MOVED; /* goes on waiting */
 	verb_again(v);

@@ -131,6 +131,22 @@ static wb_code orchestrator_handle(wb_call *call, const wb_event *event,
 	return wbi_saga_run(call, &in, err);
 }
 
+/* An operator's order, put there by another process. */
+static wb_code orchestrator_order(wb_call *call, const wb_timer *timer,
+				  wbi_saga_input *in, wb_error *err)
+{
+	wbi_order order;
+
+	if (wbi_order_decode(timer->data, &order, NULL) != WB_OK)
+		return wb_reject(err, "timer '%.*s' is no operator's order",
+				 (int)timer->name.len, timer->name.ptr);
+	in->in = wb_str_from("operator");
+	in->input.kind = WBI_INPUT_VERB;
+	in->input.verb = (wbi_verb)order.verb;
+	in->order = &order;
+	return wbi_saga_run(call, in, err);
+}
+
 static wb_code orchestrator_timer(wb_call *call, const wb_timer *timer,
 				  wb_error *err)
 {
@@ -139,6 +155,8 @@ static wb_code orchestrator_timer(wb_call *call, const wb_timer *timer,
 	if (timer->name.len < 3 || timer->name.ptr[1] != '/')
 		return WB_OK;
 	in.id = wb_str_n(timer->name.ptr + 2, timer->name.len - 2);
+	if (timer->name.ptr[0] == 'v')
+		return orchestrator_order(call, timer, &in, err);
 	in.input.kind = WBI_INPUT_DEADLINE;
 	if (timer->name.ptr[0] == 's') {
 		if (timer->data.len != 4)

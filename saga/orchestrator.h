@@ -8,6 +8,7 @@
 #include "inbox/call.h"
 #include "saga/barrier.h"
 #include "saga/definition.h"
+#include "saga/operator.h"
 
 enum {
 	WBI_SAGA_KINDS_MAX = 256,
@@ -40,7 +41,8 @@ struct wb_orchestrator {
 
 #define WBI_SAGAS_HANDLER "sagas"
 
-/* The timers of a saga: its step's and its own. "s/ID", "d/ID". */
+/* The timers of a saga: its step's and its own: "s/ID", "d/ID". An operator's
+ * order is "v/ID" (operator.h). */
 char *wbi_saga_timer_name(char which, wb_str id, char ret[256]);
 
 /* Of wb_call.extra in a local step and in `reply`. */
@@ -59,7 +61,7 @@ typedef struct wbi_saga_input {
 	wb_str in, in_id;      /* for the log */
 	wb_str reason;         /* of a refusal */
 	const wb_event *reply; /* NULL: none */
-	wb_str who, why;       /* of a verb */
+	const wbi_order *order; /* of a verb */
 } wbi_saga_input;
 
 wb_code wbi_saga_run(wb_call *call, const wbi_saga_input *input, wb_error *err);

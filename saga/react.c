@@ -26,7 +26,7 @@ static const char *react_state_name(uint8_t state)
 	return state < WBI_COUNT(names) ? names[state] : "?";
 }
 
-static void react_scope(wb_call *call, wb_str saga, wbi_flow_scope *ret)
+void wbi_flow_scope_of(wb_call *call, wb_str saga, wbi_flow_scope *ret)
 {
 	wb_choreography *c = call->handler->ctx;
 
@@ -52,7 +52,8 @@ static wb_code react_log(wb_call *call, const wbi_flow_scope *scope, int row,
 			scope->choreography->flow->rows[row].reaction->step),
 		.in = call->event ? call->event->type : wb_str_from("timer"),
 		.in_id = call->event ? call->event->id : WB_STR_NULL,
-		.out = wb_str_n(out->text, out->len)};
+		.out = wb_str_n(out->text, out->len),
+		.text = out->why};
 
 	snprintf(what, sizeof(what), "%s -> %s", before, after);
 	entry.what = wb_str_from(what);
@@ -223,6 +224,7 @@ static wb_code react_refused(wb_call *call, const wbi_flow_scope *scope,
 		code = react_say(call, f, type, err);
 	if (code == WB_OK)
 		code = wbi_barrier_acted(&scope->barrier, id, &row, err);
+	f->out.why = row.text;
 	if (code == WB_OK)
 		code = react_log(call, scope, f->row, "none", "refused",
 				 &f->out, err);
@@ -360,7 +362,7 @@ wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err)
 			"attribute wbsaga, or else its correlation id, "
 			"must have 1 to %d bytes, it has %zu",
 			c->part->flow->name, WBI_SAGA_ID_MAX, saga.len);
-	react_scope(call, saga, &scope);
+	wbi_flow_scope_of(call, saga, &scope);
 	code = wbi_barrier_prune(&scope.barrier, WBI_FLOW_PRUNE, err);
 	if (code == WB_OK && type >= 0)
 		code = react_heard(call, &scope, type, err);
@@ -443,9 +445,11 @@ wb_code wbi_flow_timer(wb_call *call, const wb_timer *timer, wb_error *err)
 	bool waits;
 	wb_code code;
 
+	if (at < 0 && wbi_flow_is_order(timer))
+		return wbi_flow_order(call, timer, err);
 	if (at < 0 || !c->own[at] || timer->data.len != 8)
 		return WB_OK; /* of a step that the flow no longer has */
-	react_scope(call, saga, &scope);
+	wbi_flow_scope_of(call, saga, &scope);
 	id = wbi_flow_barrier_id(&scope, at, WBI_BARRIER_DO, text);
 	code = wbi_barrier_get(scope.barrier.txn, c->tables, &id, &row, err);
 	if (code != WB_OK)

@@ -37,6 +37,7 @@ struct wb_choreography {
 typedef struct wbi_flow_words {
 	char text[512];
 	size_t len;
+	wb_str why; /* of a refusal; borrowed */
 } wbi_flow_words;
 
 void wbi_flow_words_add(wbi_flow_words *words, wb_str word);
@@ -78,9 +79,12 @@ wb_code wbi_flow_check_emit(const wb_choreography *choreography, int row,
 			    wb_str type, wb_error *err);
 
 /* What the saga is at here, after something changed; with a log entry (NULL:
- * none). `started`: it need not be there yet. */
+ * none). One whose `after` is ABANDONED ends it as it stands; it stays so. */
 wb_code wbi_flow_note(const wbi_flow_scope *scope, const wbi_saga_entry *entry,
 		      wb_error *err);
+
+/* In the call's transaction. */
+void wbi_flow_scope_of(wb_call *call, wb_str saga, wbi_flow_scope *ret);
 
 /* The timer of a waiting step, from when its barrier was last written. */
 wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
@@ -89,5 +93,9 @@ wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
 /* For the handler. */
 wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err);
 wb_code wbi_flow_timer(wb_call *call, const wb_timer *timer, wb_error *err);
+
+/* flow_order.c: an operator's order, which comes as a timer (operator.h). */
+bool wbi_flow_is_order(const wb_timer *timer);
+wb_code wbi_flow_order(wb_call *call, const wb_timer *timer, wb_error *err);
 
 #endif

@@ -37,6 +37,7 @@ typedef struct run {
 	char out[512];
 	size_t out_len;
 	int64_t deadline_us;
+	const char *refusal; /* of a verb: why not; static */
 	/* a local step that is to run */
 	bool local;
 	uint32_t local_step;
@@ -160,13 +161,16 @@ static wb_code run_log(run *r, const wbi_saga_input *in,
 				.in = in->in,
 				.in_id = in->in_id,
 				.out = wb_str_n(r->out, r->out_len),
-				.who = in->who,
-				.why = in->why};
+				.text = in->reason};
 	char what[96];
 
 	r->out_len = 0;
 	if (r->old.entries >= WBI_SAGA_LOG_MAX)
 		return WB_OK;
+	if (in->order) {
+		entry.who = in->order->who;
+		entry.why = in->order->why;
+	}
 	snprintf(what, sizeof(what), "%s -> %s",
 		 wbi_at_name(before->steps[at].at),
 		 wbi_at_name(r->machine.steps[at].at));
@@ -404,20 +408,39 @@ static void run_parked(run *r)
 		 last);
 }
 
+/* What is said of a saga that an operator has moved. */
+static void run_ordered(run *r, const wbi_saga_input *in)
+{
+	const wbi_order *order = in->order;
+
+	if (!order)
+		return;
+	r->reason[0] = '\0';
+	if (order->verb == WBI_VERB_COMPENSATE ||
+	    order->verb == WBI_VERB_ABANDON)
+		snprintf(r->reason, sizeof(r->reason), "%s by %.*s: %.*s",
+			 order->verb == WBI_VERB_ABANDON ? "abandoned"
+							 : "undone",
+			 (int)(order->who.len < 60 ? order->who.len : 60),
+			 order->who.ptr,
+			 (int)(order->why.len < 100 ? order->why.len : 100),
+			 order->why.ptr);
+}
+
 /* One turn of the machine. *ret_moved: it changed. */
 static wb_code run_turn(run *r, const wbi_saga_input *in, bool *ret_moved,
 			wb_error *err)
 {
 	wbi_machine before = r->machine;
 	wbi_actions actions = {.count = 0};
-	const char *why = NULL;
 	wb_code code = WB_OK;
 
 	*ret_moved = wbi_machine_step_by(r->kind ? r->kind->saga : NULL,
 					 &r->machine, &in->input, &actions,
-					 &why) == WBI_VERDICT_MOVED;
+					 &r->refusal) == WBI_VERDICT_MOVED;
 	if (!*ret_moved)
 		return WB_OK;
+	run_ordered(r, in);
 	if (in->reason.len > 0)
 		run_text(r->reason, sizeof(r->reason), in->reason);
 	if (in->input.kind == WBI_INPUT_ANSWER &&
@@ -436,6 +459,7 @@ static wb_code run_rounds(run *r, const wbi_saga_input *first, bool *ret_moved,
 			  wb_error *err)
 {
 	wbi_saga_input in = *first;
+	char why[WBI_SAGA_TEXT_MAX + 1];
 	wb_code code = WB_OK;
 	bool moved = true;
 
@@ -452,6 +476,10 @@ static wb_code run_rounds(run *r, const wbi_saga_input *first, bool *ret_moved,
 				       .op = r->local_op,
 				       .epoch = r->machine.epoch};
 		code = run_local(r, &in.input.outcome, err);
+		if (in.input.outcome == WBI_OUTCOME_DONE)
+			continue;
+		memcpy(why, r->reason, sizeof(why));
+		in.reason = wb_str_from(why);
 	}
 	return code;
 }
@@ -472,29 +500,70 @@ static bool run_find_step(const run *r, const wbi_saga_input *in,
 	return false;
 }
 
+/* What an order came to, for the audit, in the same commit. */
+static wb_code run_answer(run *r, const wbi_order *order, uint8_t before,
+			  bool moved, wb_error *err)
+{
+	char text[WBI_ORDER_TEXT_MAX];
+
+	if (moved)
+		snprintf(text, sizeof(text), "%s -> %s",
+			 wbi_saga_status_name(before),
+			 wbi_saga_status_name(r->machine.status));
+	else
+		snprintf(text, sizeof(text), "it is %s: %s",
+			 wbi_saga_status_name(before),
+			 !r->kind ? "no module of the worker brings its "
+				    "definition"
+			 : r->refusal ? r->refusal
+				      : "it has not begun");
+	return wbi_order_audit(r->call, &r->id, order, moved, text, err);
+}
+
+/* Without its definition a saga can only be parked, or abandoned. */
+static void run_no_definition(wbi_saga_input *in)
+{
+	if (in->order && in->order->verb == WBI_VERB_ABANDON)
+		return;
+	in->input = (wbi_input){.kind = WBI_INPUT_NO_DEFINITION};
+	if (in->order)
+		in->in = wb_str_from("timer");
+	in->order = NULL;
+}
+
+static wb_code run_all(run *r, const wbi_saga_input *input, wb_error *err)
+{
+	wbi_saga_input in;
+	wbi_barrier_scope scope = run_scope(r);
+	uint8_t before = r->machine.status;
+	bool known = run_find_step(r, input, &in), moved = false;
+	wb_code code = wbi_barrier_prune(&scope, WBI_SAGA_PRUNE, err);
+
+	if (!r->kind)
+		run_no_definition(&in);
+	if (code == WB_OK && (known || !r->kind))
+		code = run_rounds(r, &in, &moved, err);
+	if (code == WB_OK && moved)
+		code = run_store(r, err);
+	if (code == WB_OK && input->order)
+		code = run_answer(r, input->order, before,
+				  moved && in.order != NULL, err);
+	return code;
+}
+
 wb_code wbi_saga_run(wb_call *call, const wbi_saga_input *input, wb_error *err)
 {
 	run r = {.call = call,
 		 .o = call->handler->ctx,
 		 .id = {.kind = WBI_SAGA_ORCHESTRATED, .id = input->id}};
-	wbi_saga_input in;
-	bool moved = false, known;
 	wb_code code = run_load(&r, err);
 
-	if (code == WB_ENOTFOUND)
-		return WB_OK; /* forgotten, or never ours */
-	if (code == WB_OK) {
-		wbi_barrier_scope scope = run_scope(&r);
-
-		code = wbi_barrier_prune(&scope, WBI_SAGA_PRUNE, err);
-	}
-	known = run_find_step(&r, input, &in);
-	if (!r.kind)
-		in.input = (wbi_input){.kind = WBI_INPUT_NO_DEFINITION};
-	if (code == WB_OK && (known || !r.kind))
-		code = run_rounds(&r, &in, &moved, err);
-	if (code == WB_OK && moved)
-		code = run_store(&r, err);
+	if (code == WB_OK)
+		code = run_all(&r, input, err);
+	else if (code == WB_ENOTFOUND) /* forgotten, or never ours */
+		code = input->order ? wbi_order_audit(call, &r.id, input->order,
+						      false, "it is gone", err)
+				    : WB_OK;
 	free(r.extra.data);
 	return code;
 }

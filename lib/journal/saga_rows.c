@@ -165,6 +165,7 @@ static void saga_encode(const wbi_saga_row *row, wb_str key, wbi_row_room *room)
 	wbi_row_put_str(&out, row->name);
 	wbi_row_put_str(&out, row->step);
 	wbi_row_put_str(&out, row->awaits);
+	wbi_row_put_str(&out, row->from);
 	wbi_row_put_str(&out, row->reason);
 	wbi_row_put_str(&out, row->definition);
 	wbi_row_put_str(&out, row->machine);
@@ -177,7 +178,7 @@ static size_t saga_size(const wbi_saga_row *row)
 {
 	return WBI_ROW_EXTRA + 1 + 5 * 8 + wbi_row_str_size(row->name) +
 	       wbi_row_str_size(row->step) + wbi_row_str_size(row->awaits) +
-	       wbi_row_str_size(row->reason) +
+	       wbi_row_str_size(row->from) + wbi_row_str_size(row->reason) +
 	       wbi_row_str_size(row->definition) +
 	       wbi_row_str_size(row->machine) +
 	       wbi_row_str_size(row->content_type) +
@@ -224,6 +225,7 @@ wb_code wbi_saga_decode(wb_str row_key, wb_str row, wbi_saga_row *ret,
 	s.name = wbi_row_get_str(&in);
 	s.step = wbi_row_get_str(&in);
 	s.awaits = wbi_row_get_str(&in);
+	s.from = wbi_row_get_str(&in);
 	s.reason = wbi_row_get_str(&in);
 	s.definition = wbi_row_get_str(&in);
 	s.machine = wbi_row_get_str(&in);
@@ -340,7 +342,8 @@ wb_code wbi_saga_log_add(MDB_txn *txn, const wbi_store_tables *tables,
 		WBI_ROW_EXTRA + 8 + 2 + wbi_row_str_size(entry->step) +
 		wbi_row_str_size(entry->in) + wbi_row_str_size(entry->in_id) +
 		wbi_row_str_size(entry->what) + wbi_row_str_size(entry->out) +
-		wbi_row_str_size(entry->who) + wbi_row_str_size(entry->why);
+		wbi_row_str_size(entry->who) + wbi_row_str_size(entry->why) +
+		wbi_row_str_size(entry->text);
 	wbi_row_room room;
 	wbi_row_out out;
 	wb_code code = wbi_row_room_init(&room, size, err);
@@ -359,6 +362,7 @@ wb_code wbi_saga_log_add(MDB_txn *txn, const wbi_store_tables *tables,
 	wbi_row_put_str(&out, entry->out);
 	wbi_row_put_str(&out, entry->who);
 	wbi_row_put_str(&out, entry->why);
+	wbi_row_put_str(&out, entry->text);
 	wbi_row_seal(&out, wbi_row_key_str(&key));
 	code = wbi_put(txn, tables->saga_log, wbi_row_key_str(&key),
 		       wbi_row_room_str(&room), err);
@@ -387,6 +391,7 @@ wb_code wbi_saga_log_decode(wb_str row_key, wb_str row, uint64_t *ret_number,
 	e.out = wbi_row_get_str(&in);
 	e.who = wbi_row_get_str(&in);
 	e.why = wbi_row_get_str(&in);
+	e.text = wbi_row_get_str(&in);
 	code = wbi_row_done(&in, err);
 	if (code == WB_OK && row_key.len < 9)
 		code = WBI_FAIL(err, WB_ECORRUPT,

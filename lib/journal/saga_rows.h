@@ -42,6 +42,7 @@ typedef struct wbi_saga_row {
 	wb_str name;         /* its kind or its flow */
 	wb_str step;         /* what it is at */
 	wb_str awaits;       /* which events or answer; "" if none */
+	wb_str from;         /* FLOW: which services may emit them */
 	wb_str reason;       /* PARKED: why; how a step was refused */
 	wb_str definition;   /* ORCHESTRATED: its hash */
 	wb_str machine;      /* ORCHESTRATED: saga/machine.h as bytes */
@@ -91,6 +92,7 @@ typedef struct wbi_saga_entry {
 	wb_str what;     /* the change in words: "block asked -> done" */
 	wb_str out;      /* types of what was emitted, with ", " between them */
 	wb_str who, why; /* an operator's verb; else "" */
+	wb_str text;     /* the reason of a refusal or a failure */
 } wbi_saga_entry;
 
 wb_code wbi_saga_log_add(MDB_txn *txn, const wbi_store_tables *tables,
