@@ -335,6 +335,13 @@ wb_str wb_saga_data(const wb_call *call)
 	return s ? wb_str_n(s->data, s->data_len) : WB_STR_NULL;
 }
 
+wb_str wb_saga_reason(const wb_call *call)
+{
+	const wbi_saga_call *s = call ? call->extra : NULL;
+
+	return s ? wb_str_from(s->reason) : WB_STR_NULL;
+}
+
 wb_code wb_saga_set(wb_call *call, wb_str data, wb_error *err)
 {
 	wbi_saga_call *s = call ? call->extra : NULL;

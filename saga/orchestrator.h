@@ -51,6 +51,7 @@ typedef struct wbi_saga_call {
 	wb_str id;
 	char *data; /* own memory */
 	size_t data_len;
+	const char *reason; /* the run's */
 } wbi_saga_call;
 
 /* run.c: one input, all that follows from it, in the call's transaction. */

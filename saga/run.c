@@ -81,6 +81,7 @@ static wb_code run_load(run *r, wb_error *err)
 			r->kind = &r->o->kinds[i];
 	r->extra.orchestrator = r->o;
 	r->extra.id = r->id.id;
+	r->extra.reason = r->reason;
 	r->extra.data_len = r->old.data.len;
 	r->extra.data = malloc(r->old.data.len + 1);
 	if (!r->extra.data)
@@ -427,6 +428,27 @@ static void run_ordered(run *r, const wbi_saga_input *in)
 			 order->why.ptr);
 }
 
+/* Nobody gave a reason: say what turned it back. */
+static void run_turned_back(run *r, const wbi_saga_input *in,
+			    const wbi_machine *before)
+{
+	const wbi_machine *m = &r->machine;
+
+	if (before->status != WB_SAGA_RUNNING ||
+	    m->status != WB_SAGA_COMPENSATING || !r->kind)
+		return;
+	if (in->input.kind == WBI_INPUT_ANSWER && r->reason[0] == '\0')
+		snprintf(r->reason, sizeof(r->reason), "%s: refused",
+			 run_step(r, before->current)->name);
+	else if (in->input.kind == WBI_INPUT_TIMER)
+		snprintf(r->reason, sizeof(r->reason), "%s: no answer in time",
+			 run_step(r, before->current)->name);
+	else if (in->input.kind == WBI_INPUT_DEADLINE)
+		snprintf(r->reason, sizeof(r->reason),
+			 "%s: the saga's time was over",
+			 run_step(r, before->current)->name);
+}
+
 /* One turn of the machine. *ret_moved: it changed. */
 static wb_code run_turn(run *r, const wbi_saga_input *in, bool *ret_moved,
 			wb_error *err)
@@ -447,6 +469,7 @@ static wb_code run_turn(run *r, const wbi_saga_input *in, bool *ret_moved,
 	    in->input.outcome == WBI_OUTCOME_DONE)
 		code = run_reply(r, in, in->input.step, err);
 	r->local = false;
+	run_turned_back(r, in, &before);
 	run_parked(r);
 	for (size_t i = 0; i < actions.count && code == WB_OK; i++)
 		code = run_action(r, &actions.items[i], err);
@@ -513,8 +536,8 @@ static wb_code run_answer(run *r, const wbi_order *order, uint8_t before,
 	else
 		snprintf(text, sizeof(text), "it is %s: %s",
 			 wbi_saga_status_name(before),
-			 !r->kind ? "no module of the worker brings its "
-				    "definition"
+			 !r->kind     ? "no module of the worker brings its "
+					"definition"
 			 : r->refusal ? r->refusal
 				      : "it has not begun");
 	return wbi_order_audit(r->call, &r->id, order, moved, text, err);

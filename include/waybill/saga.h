@@ -120,6 +120,8 @@ WB_API wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 /* In a call of a local step or of `reply`. */
 WB_API wb_str wb_saga_id(const wb_call *call);
 WB_API wb_str wb_saga_data(const wb_call *call); /* lives as long as the call */
+/* In an undo: why it is undone; "" while it goes forward. */
+WB_API wb_str wb_saga_reason(const wb_call *call);
 WB_API wb_code wb_saga_set(wb_call *call, wb_str data, wb_error *err);
 
 /* ---- definitions ----------------------------------------------------------- */
