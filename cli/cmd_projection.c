@@ -133,6 +133,13 @@ static json_t *figures_json(const cli_figures *f)
 			  (json_int_t)l->aside_events, "pid",
 			  (int)f->model.pid, "former_generation",
 			  f->model.pointer.former, "origin", l->at.origin));
+	if (l->row.missing > 0)
+		json_object_set_new(
+			json, "missing",
+			json_pack("{s:I, s:s, s:I}", "events",
+				  (json_int_t)l->row.missing, "origin",
+				  f->missing_origin, "first",
+				  (json_int_t)f->missing_first));
 	if (l->row.error[0])
 		json_object_set_new(json, "error",
 				    cli_json_text(l->row.error));
@@ -222,6 +229,13 @@ static void print_figures(const cli_figures *f)
 			   "projection rollback %s",
 			   f->model.pointer.former, f->name);
 	print_building(f);
+	if (l->row.missing > 0)
+		print_line("missing",
+			   "%" PRIu64 " events, the first position %" PRIu64
+			   " of journal %s: on their way, not in the stream, "
+			   "or lost",
+			   l->row.missing, f->missing_first,
+			   f->missing_origin);
 	if (l->skipped > 0)
 		print_line("skipped", "%" PRIu64 " events", l->skipped);
 	if (l->aside_events > 0)

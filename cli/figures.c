@@ -59,6 +59,9 @@ wb_code cli_figures_read(wbi_home *home, wb_store *store, cli_figures *f,
 	f->head = f->live.row.head > f->live.at.position ? f->live.row.head
 							 : f->live.at.position;
 	f->lag_us = f->head > f->live.at.position ? f->live.row.lag_us : 0;
+	if (f->live.row.missing > 0)
+		(void)wbi_missing_look(home, f->live.number, f->missing_origin,
+				       &f->missing_first, NULL);
 	if (store && f->live.number > 0)
 		figures_from_store(store, f);
 	return WB_OK;
@@ -107,6 +110,8 @@ static double metric_of(const cli_figures *f, size_t which)
 						   WB_PROJECTOR_STUCK;
 	case 9:
 		return (double)f->building.at.position;
+	case 10:
+		return (double)f->live.row.missing;
 	default:
 		return (double)f->live.file_bytes;
 	}
@@ -127,6 +132,8 @@ void cli_figures_metrics(FILE *out, const cli_figures *all, size_t count)
 		{"generation", "The live one."},
 		{"running", "1 if a projector runs and is not stuck."},
 		{"building_position", "Of the generation being filled."},
+		{"missing_events", "Of a stream: below the highest of their "
+				   "journal, and not there."},
 		{"file_bytes", "Of the live generation."},
 	};
 

@@ -13,6 +13,8 @@ typedef struct cli_figures {
 	wbi_generation_info live, building;
 	uint64_t head;
 	int64_t lag_us;
+	char missing_origin[WBI_ORIGIN_LEN + 1]; /* of the first one missing */
+	uint64_t missing_first;
 } cli_figures;
 
 /* `store` may be NULL: then the journal is as its projector last saw it. The

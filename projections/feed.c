@@ -3,11 +3,13 @@
  * Reading a stream queue. A stream may be trimmed at its front, deleted and made
  * again, or lose its end, and the broker then begins somewhere else without a
  * word (RabbitMQ 3.10, measured). So reading begins at the event that was
- * applied last, not behind it: it must come, at its offset, with its id. If
- * nothing comes, the stream's first message is looked at, to say which of these
- * it was. Offsets have holes (the broker writes entries of its own), so a hole
- * later on means nothing; what a waybill journal has lost shows in its
- * positions (origins.h).
+ * applied last, not behind it: it must come, at its offset, with its id and its
+ * bytes. If nothing comes, the stream's last messages are looked at, to tell a
+ * stream that ends earlier from a slow broker. Offsets have holes (the broker
+ * writes entries of its own), and a front that is trimmed under a reader looks
+ * the same: at a hole the last event is asked for again, and if it is there
+ * still, so is all behind it. What a journal lost on its way to the stream shows
+ * in its positions (origins.h).
  *
  * A crash loses what is here; the checkpoint says where to go on.
  */
@@ -19,6 +21,8 @@
 
 #include "inbox/ingest_internal.h"
 #include "lib/base/assert.h"
+#include "lib/base/bytes.h"
+#include "lib/base/crc32c.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/event/body_hash.h"
@@ -27,7 +31,9 @@
 enum {
 	FEED_TOKEN = 1,
 	FEED_QUIET_US = 300000,  /* caught up: nothing came for so long */
-	FEED_VERIFY_US = 2000000, /* the checkpoint's event must have come */
+	FEED_VERIFY_US = 2000000, /* the checkpoint's event must have come; */
+	FEED_VERIFY_MAX_US = 60000000, /* doubled if the broker is slow */
+	FEED_CLOSE_US = 5000000,
 	FEED_BYTES_MAX = 64 << 20,
 	FEED_TAKE_MAX = 4096, /* per step */
 	FEED_BACKOFF_MIN_MS = 100,
@@ -36,7 +42,8 @@ enum {
 
 typedef enum feed_state {
 	FEED_STOPPED,
-	FEED_DOWN, /* connects at connect_at_us */
+	FEED_CLOSING, /* until DOWN comes, or connect_at_us */
+	FEED_DOWN,    /* connects at connect_at_us */
 	FEED_CONNECTING,
 	FEED_ASKED, /* to consume */
 	FEED_READING
@@ -45,7 +52,7 @@ typedef enum feed_state {
 typedef enum feed_check {
 	FEED_CHECKED,  /* or there is nothing to check */
 	FEED_CHECKING, /* the first delivery must be the checkpoint's */
-	FEED_PROBING   /* it did not come: what is the first one there? */
+	FEED_PROBING   /* it did not come: what are the last ones there? */
 } feed_check;
 
 struct wbi_feed {
@@ -54,8 +61,13 @@ struct wbi_feed {
 	feed_state state;
 	feed_check check;
 	uint64_t last; /* the event that came, or was applied, last; 0: none */
-	char last_id[256];
+	char last_id[256]; /* "": not known */
+	uint32_t last_print;
+	uint64_t hole; /* what follows this one was looked for twice */
+	uint64_t probed; /* the last position that probing saw */
+	int64_t patience_us;
 	int64_t now_us, connect_at_us, heard_us; /* heard: last delivery */
+	int64_t pause_us; /* after CLOSING */
 	wbi_backoff backoff;
 	wb_error trouble;
 
@@ -165,10 +177,15 @@ bool wbi_feed_presses(const wbi_feed *feed)
 	       feed->bytes > FEED_BYTES_MAX / 2;
 }
 
-bool wbi_feed_quiet(const wbi_feed *feed, uint64_t position)
+bool wbi_feed_drained(const wbi_feed *feed, uint64_t position)
 {
 	return feed->state == FEED_READING && feed->check == FEED_CHECKED &&
-	       feed->last <= position &&
+	       feed->last <= position;
+}
+
+bool wbi_feed_quiet(const wbi_feed *feed, uint64_t position)
+{
+	return wbi_feed_drained(feed, position) &&
 	       feed->now_us - feed->heard_us >= FEED_QUIET_US;
 }
 
@@ -212,32 +229,49 @@ bool wbi_feed_started(const wbi_feed *feed)
 	return feed->state != FEED_STOPPED;
 }
 
-void wbi_feed_start(wbi_feed *feed, uint64_t position, const char *event_id)
+void wbi_feed_start(wbi_feed *feed, const wbi_checkpoint *at)
 {
 	wbi_feed_stop(feed);
 	feed->state = FEED_DOWN;
 	feed->connect_at_us = 0;
-	feed->last = position;
-	snprintf(feed->last_id, sizeof(feed->last_id), "%s", event_id);
-	feed->check = position > 0 ? FEED_CHECKING : FEED_CHECKED;
+	feed->last = at->position;
+	snprintf(feed->last_id, sizeof(feed->last_id), "%s", at->event_id);
+	feed->last_print = at->print;
+	feed->hole = 0;
+	feed->patience_us = FEED_VERIFY_US;
+	feed->check = at->position > 0 ? FEED_CHECKING : FEED_CHECKED;
 	wb_error_clear(&feed->trouble);
 	WBI_FAIL(&feed->trouble, WB_EUNREACHABLE, "connecting to the broker");
 }
 
 /* ---- the connection -------------------------------------------------------------------- */
 
-static void feed_down(wbi_feed *feed, const wb_error *why)
+static int64_t feed_trouble(wbi_feed *feed, const wb_error *why)
 {
-	feed->state = FEED_DOWN;
-	if (feed->check == FEED_CHECKED && feed->last > 0)
-		feed->check = FEED_CHECKING; /* much may happen meanwhile */
-	feed->connect_at_us =
-		feed->now_us +
-		wbi_backoff_next_us(&feed->backoff, feed->options.random);
 	wb_error_clear(&feed->trouble);
 	WBI_FAIL_FOREIGN(&feed->trouble, WB_EUNREACHABLE, why->foreign,
 			 "stream %s: %.300s", feed->queue,
 			 why->text[0] ? why->text : "the connection is down");
+	return wbi_backoff_next_us(&feed->backoff, feed->options.random);
+}
+
+/* The connection is gone. Much may happen before there is another. */
+static void feed_down(wbi_feed *feed, int64_t pause_us)
+{
+	feed->state = FEED_DOWN;
+	if (feed->check == FEED_CHECKED && feed->last > 0)
+		feed->check = FEED_CHECKING;
+	feed->connect_at_us = feed->now_us + pause_us;
+}
+
+/* Close it, to have another after `pause_us`. */
+static void feed_leave(wbi_feed *feed, int64_t pause_us)
+{
+	feed_down(feed, 0);
+	feed->state = FEED_CLOSING;
+	feed->pause_us = pause_us;
+	feed->connect_at_us = feed->now_us + FEED_CLOSE_US;
+	wb_broker_close(feed->options.broker);
 }
 
 /* A mismatch: nobody but an operator ends it. */
@@ -270,14 +304,14 @@ static void feed_consume(wbi_feed *feed)
 	wb_error err = WB_ERROR_INIT;
 
 	if (feed->last == 0 || feed->check == FEED_PROBING) {
-		offset.text = wb_str_from("first");
+		offset.text = wb_str_from(feed->last ? "last" : "first");
 	} else {
 		offset.is_number = true;
 		offset.number = (int64_t)feed->last - 1;
 	}
 	if (wb_broker_consume_as(feed->options.broker, &what, FEED_TOKEN,
 				 &err) != WB_OK)
-		feed_down(feed, &err);
+		feed_leave(feed, feed_trouble(feed, &err));
 	else
 		feed->state = FEED_ASKED;
 }
@@ -291,7 +325,7 @@ static void feed_connect(wbi_feed *feed)
 	if (wb_broker_connect(feed->options.broker, &err) == WB_OK)
 		feed->state = FEED_CONNECTING;
 	else
-		feed_down(feed, &err);
+		feed_down(feed, feed_trouble(feed, &err));
 }
 
 /* ---- deliveries ------------------------------------------------------------------------ */
@@ -315,6 +349,24 @@ static bool feed_offset(const wb_message *message, uint64_t *ret)
 	return false;
 }
 
+static uint32_t feed_print_str(uint32_t crc, wb_str s)
+{
+	uint8_t len[4];
+
+	wbi_put_le32(len, (uint32_t)s.len);
+	return wbi_crc32c(wbi_crc32c(crc, len, sizeof(len)), s.ptr, s.len);
+}
+
+/* A fingerprint of what its publisher gave, whatever that means to us. */
+static uint32_t feed_print(const wb_message *m)
+{
+	uint32_t crc = feed_print_str(0, m->message_id);
+
+	crc = feed_print_str(crc, m->type);
+	crc = feed_print_str(crc, m->app_id);
+	return feed_print_str(crc, m->body);
+}
+
 /* Encode an event as a journal would have it; it is the last one now. */
 static bool feed_encode(wbi_feed *feed, wbi_feed_item *item,
 			const wb_event *event)
@@ -326,6 +378,7 @@ static bool feed_encode(wbi_feed *feed, wbi_feed_item *item,
 	wbi_record_encode(event, item->position, item->record,
 			  item->record_size);
 	feed->last = item->position;
+	feed->last_print = item->print;
 	snprintf(feed->last_id, sizeof(feed->last_id), "%.*s",
 		 (int)event->id.len, event->id.ptr);
 	return true;
@@ -376,6 +429,7 @@ static void feed_keep(wbi_feed *feed, const wb_broker_event *event,
 	if (item) {
 		item->position = position;
 		item->delivery = event->delivery;
+		item->print = feed_print(&event->message);
 		if (wbi_ingest_read(&event->message, false,
 				    &feed->options.limits, id, &received,
 				    &item->malformed) == WB_OK) {
@@ -391,50 +445,52 @@ static void feed_keep(wbi_feed *feed, const wb_broker_event *event,
 		/* Again from the last one that is here, by a new consumer. */
 		if (item)
 			feed->count--;
-		wb_broker_close(feed->options.broker);
-		feed_down(feed, &why);
+		feed_leave(feed, feed_trouble(feed, &why));
 		return;
 	}
 	feed->bytes += item->record_size;
 }
 
-/* Is the first delivery the event that was applied last? True: go on with it
- * (it is a later one); false: it is dealt with. */
-static bool feed_verify(wbi_feed *feed, uint64_t position, wb_str id)
+/* One of the last that there are. If the event is among them, the broker was
+ * slow, and it is asked for again, with more patience. */
+static void feed_probe(wbi_feed *feed, uint64_t position)
 {
-	if (feed->check == FEED_PROBING) {
-		if (position > feed->last)
-			feed_mismatch(feed, "was trimmed: it begins at offset "
-					    "%" PRIu64 ", and the model is "
-					    "behind offset %" PRIu64,
-				      position - 1, feed->last - 1);
-		else
-			feed_mismatch(feed,
-				      "ends before offset %" PRIu64
-				      ", which the model has applied: it was "
-				      "re-created, or has lost its end",
-				      feed->last - 1);
-		return false;
-	}
+	feed->probed = position;
 	if (position < feed->last)
-		return false; /* a chunk begins earlier */
-	if (position > feed->last + 1) {
+		return;
+	feed->check = FEED_CHECKING;
+	if (feed->patience_us < FEED_VERIFY_MAX_US)
+		feed->patience_us *= 2;
+	feed_leave(feed, 0);
+}
+
+/* The first delivery that is not before it: is it what was applied last? */
+static void feed_verify(wbi_feed *feed, const wb_message *message,
+			uint64_t position, wb_str id)
+{
+	bool known = feed->last_id[0] != '\0';
+
+	if (position > feed->last + 1)
 		feed_mismatch(feed,
 			      "was trimmed: offsets %" PRIu64 " to %" PRIu64
 			      " are gone",
 			      feed->last, position - 2);
-		return false;
-	}
-	if (position == feed->last && feed->last_id[0] &&
-	    !wb_str_eq(id, wb_str_from(feed->last_id))) {
+	else if (position > feed->last && known)
+		feed_mismatch(feed,
+			      "was trimmed up to offset %" PRIu64
+			      ", which the model has applied last: nothing is "
+			      "left to know the stream by",
+			      feed->last - 1);
+	else if (position == feed->last && known &&
+		 (!wb_str_eq(id, wb_str_from(feed->last_id)) ||
+		  feed_print(message) != feed->last_print))
 		feed_mismatch(feed,
 			      "was re-created: another event stands at offset "
 			      "%" PRIu64,
 			      feed->last - 1);
-		return false;
-	}
-	feed->check = FEED_CHECKED;
-	return position > feed->last;
+	else
+		feed->check = FEED_CHECKED;
+	feed->patience_us = FEED_VERIFY_US;
 }
 
 /* The id that the event has, or will be given. */
@@ -454,12 +510,35 @@ static wb_str feed_id(const wbi_feed *feed, const wb_broker_event *event,
 	return none;
 }
 
-static void feed_deliver(wbi_feed *feed, const wb_broker_event *event)
+/* Is there a hole before this one that was not looked into yet? */
+static bool feed_hole(wbi_feed *feed, uint64_t position)
+{
+	if (feed->last == 0 || position <= feed->last + 1 ||
+	    feed->hole == feed->last)
+		return false;
+	feed->hole = feed->last;
+	feed_leave(feed, 0);
+	return true;
+}
+
+static void feed_compare(wbi_feed *feed, const wb_broker_event *event,
+		       uint64_t position)
 {
 	wbi_received received;
-	uint64_t offset;
 	char buf[32];
-	bool on = true;
+
+	if (feed->check == FEED_PROBING) {
+		feed_probe(feed, position);
+	} else if (feed->check == FEED_CHECKING && position >= feed->last) {
+		feed_verify(feed, &event->message, position,
+			    feed_id(feed, event, position, &received, buf));
+		wbi_envelope_read_fini(&received);
+	}
+}
+
+static void feed_deliver(wbi_feed *feed, const wb_broker_event *event)
+{
+	uint64_t offset;
 
 	feed->heard_us = feed->now_us;
 	if (!feed_offset(&event->message, &offset)) {
@@ -467,13 +546,14 @@ static void feed_deliver(wbi_feed *feed, const wb_broker_event *event)
 				    "offset");
 		return;
 	}
-	if (feed->check != FEED_CHECKED) {
-		wb_str id = feed_id(feed, event, offset + 1, &received, buf);
-
-		on = feed_verify(feed, offset + 1, id);
-		wbi_envelope_read_fini(&received);
-	}
-	if (on && offset + 1 > feed->last)
+	feed_compare(feed, event, offset + 1);
+	if (feed->state != FEED_READING)
+		return;
+	if (feed->check != FEED_CHECKED || offset + 1 <= feed->last)
+		/* Only looked at; it must not fill the prefetch. */
+		(void)wb_broker_ack(feed->options.broker, event->delivery, true,
+				    NULL);
+	else if (!feed_hole(feed, offset + 1))
 		feed_keep(feed, event, offset + 1);
 }
 
@@ -497,12 +577,13 @@ static void feed_hear(wbi_feed *feed, const wb_broker_event *event)
 		return;
 	case WB_BROKER_CANCELLED:
 	case WB_BROKER_CHANNEL_CLOSED:
-		wb_broker_close(feed->options.broker);
-		feed_down(feed, &event->error);
+		if (feed->state != FEED_CLOSING)
+			feed_leave(feed, feed_trouble(feed, &event->error));
 		return;
 	case WB_BROKER_DOWN:
-		if (feed->state != FEED_STOPPED)
-			feed_down(feed, &event->error);
+		feed_down(feed, feed->state == FEED_CLOSING
+					? feed->pause_us
+					: feed_trouble(feed, &event->error));
 		return;
 	default:
 		return;
@@ -513,19 +594,24 @@ static void feed_hear(wbi_feed *feed, const wb_broker_event *event)
 static void feed_overdue(wbi_feed *feed)
 {
 	if (feed->state != FEED_READING || feed->check == FEED_CHECKED ||
-	    feed->now_us - feed->heard_us < FEED_VERIFY_US)
+	    feed->now_us - feed->heard_us < feed->patience_us)
 		return;
-	if (feed->check == FEED_PROBING) {
-		feed_mismatch(feed, "is empty, and the model has applied "
-				    "offset %" PRIu64 " of it: it was "
-				    "re-created",
+	if (feed->check == FEED_CHECKING) {
+		feed->check = FEED_PROBING;
+		feed->probed = 0;
+		feed_leave(feed, 0);
+	} else if (feed->probed > 0) {
+		feed_mismatch(feed,
+			      "ends at offset %" PRIu64 ", before offset "
+			      "%" PRIu64 ", which the model has applied: it was "
+			      "re-created, or has lost its end",
+			      feed->probed - 1, feed->last - 1);
+	} else {
+		feed_mismatch(feed,
+			      "is empty, and the model has applied offset "
+			      "%" PRIu64 " of it: it was re-created",
 			      feed->last - 1);
-		return;
 	}
-	feed->check = FEED_PROBING;
-	wb_broker_close(feed->options.broker);
-	feed->state = FEED_DOWN;
-	feed->connect_at_us = feed->now_us;
 }
 
 void wbi_feed_step(wbi_feed *feed)
@@ -536,6 +622,8 @@ void wbi_feed_step(wbi_feed *feed)
 	feed->now_us = feed->options.clock->mono_us(feed->options.clock->ctx);
 	if (feed->state == FEED_STOPPED)
 		return;
+	if (feed->state == FEED_CLOSING && feed->now_us >= feed->connect_at_us)
+		feed_down(feed, feed->pause_us);
 	if (feed->state == FEED_DOWN)
 		feed_connect(feed);
 	wb_broker_step(broker);
@@ -557,11 +645,12 @@ int64_t wbi_feed_deadline_us(const wbi_feed *feed)
 	if (feed->state == FEED_STOPPED)
 		return INT64_MAX;
 	at_us = wb_broker_deadline_us(feed->options.broker);
-	if (feed->state == FEED_DOWN && feed->connect_at_us < at_us)
+	if ((feed->state == FEED_DOWN || feed->state == FEED_CLOSING) &&
+	    feed->connect_at_us < at_us)
 		at_us = feed->connect_at_us;
 	if (feed->state == FEED_READING && feed->check != FEED_CHECKED &&
-	    feed->heard_us + FEED_VERIFY_US < at_us)
-		at_us = feed->heard_us + FEED_VERIFY_US;
+	    feed->heard_us + feed->patience_us < at_us)
+		at_us = feed->heard_us + feed->patience_us;
 	if (feed->state == FEED_READING &&
 	    feed->heard_us + FEED_QUIET_US > feed->now_us &&
 	    feed->heard_us + FEED_QUIET_US < at_us)

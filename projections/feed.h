@@ -28,6 +28,7 @@ typedef struct wbi_feed_options {
 typedef struct wbi_feed_item {
 	uint64_t position;
 	uint64_t delivery;
+	uint32_t print; /* of the message */
 	char origin[WBI_ORIGIN_LEN + 1]; /* of a waybill journal, or "" */
 	uint64_t origin_position;
 	uint8_t *record; /* as of a journal */
@@ -43,10 +44,10 @@ wb_code wbi_feed_new(const wbi_feed_options *options, wbi_feed **ret,
 void wbi_feed_free(wbi_feed *feed); /* NULL allowed */
 
 /*
- * Read on behind `position`, whose event has this id ("": not known): connects
- * in the next steps. What it has is dropped.
+ * Read on behind a checkpoint, whose event must be there still (with no id it
+ * is not known): connects in the next steps. What it has is dropped.
  */
-void wbi_feed_start(wbi_feed *feed, uint64_t position, const char *event_id);
+void wbi_feed_start(wbi_feed *feed, const wbi_checkpoint *at);
 /* Disconnect, drop everything: for as long as nobody applies, since a delivery
  * that is unacked for half an hour would close the channel. */
 void wbi_feed_stop(wbi_feed *feed);
@@ -73,6 +74,8 @@ void wbi_feed_release(wbi_feed *feed, uint64_t position);
 bool wbi_feed_presses(const wbi_feed *feed);
 /* All that came was looked at, and nothing has come for a while. */
 bool wbi_feed_quiet(const wbi_feed *feed, uint64_t position);
+/* All that came was looked at; more may be on its way. */
+bool wbi_feed_drained(const wbi_feed *feed, uint64_t position);
 /* Of the last event that came. */
 uint64_t wbi_feed_last(const wbi_feed *feed);
 

@@ -244,6 +244,10 @@ wb_code wbi_projector_fill_step(wb_projector *p, int64_t until_us,
 	}
 	if (p->ready && !wbi_projector_news(p, &p->fill))
 		return WB_OK;
+	p->fill.keeps_up = true;
+	p->fill.goal = p->state == WB_PROJECTOR_RUNNING && p->live_fits
+			       ? p->live.at.position
+			       : 0;
 	events = fill_allowance(p);
 	if (events == 0)
 		return WB_OK;

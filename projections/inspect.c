@@ -19,6 +19,7 @@
 #include "lib/base/owner.h"
 #include "lib/journal/inbox_rows.h"
 #include "lib/store/place.h"
+#include "projections/origins.h"
 
 enum { INSPECT_MODELS_MAX = 1024 };
 
@@ -159,6 +160,29 @@ wb_code wbi_generation_look(wbi_home *home, uint32_t number,
 		 number);
 	if (stat(path, &st) == 0)
 		ret->file_bytes = (uint64_t)st.st_blocks * 512;
+	return code;
+}
+
+wb_code wbi_missing_look(wbi_home *home, uint32_t number,
+			 char ret_origin[WBI_ORIGIN_LEN + 1], uint64_t *ret,
+			 wb_error *err)
+{
+	wbi_generation *gen;
+	MDB_txn *txn;
+	wb_code code = wbi_home_take(home, number, NULL, &gen, err);
+
+	*ret = 0;
+	if (code != WB_OK)
+		return code;
+	if (gen->shape.source == WB_PROJECTION_STREAM) {
+		code = wbi_txn_begin(gen->env, false, &txn, err);
+		if (code == WB_OK) {
+			code = wbi_origins_first_missing(txn, gen, ret_origin,
+							 ret, err);
+			wbi_txn_abort(txn);
+		}
+	}
+	wbi_home_give(home, gen);
 	return code;
 }
 

@@ -39,6 +39,12 @@ typedef struct wbi_model_info {
 
 wb_code wbi_model_look(wbi_home *home, wbi_model_info *ret, wb_error *err);
 
+/* Of a model of a stream: the first event that has not come, if any is missing
+ * (wbi_origins_first_missing). */
+wb_code wbi_missing_look(wbi_home *home, uint32_t number,
+			 char ret_origin[WBI_ORIGIN_LEN + 1], uint64_t *ret,
+			 wb_error *err);
+
 /* Each unit that is aside in a generation, at most `most`. */
 wb_code wbi_aside_list(wbi_home *home, uint32_t number, uint64_t most,
 		       wb_code (*see)(void *ctx, wb_str unit,

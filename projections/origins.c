@@ -76,6 +76,7 @@ static wb_code sum_add(MDB_txn *txn, const wbi_generation *gen,
 wb_code wbi_origins_missing(MDB_txn *txn, const wbi_generation *gen,
 			    uint64_t *ret, wb_error *err)
 {
+	uint8_t behind[ORIGINS_KEY];
 	wb_str key = WB_STR_NULL, row;
 	wbi_move move = WBI_FIRST;
 	uint64_t missing = 0;
@@ -93,6 +94,11 @@ wb_code wbi_origins_missing(MDB_txn *txn, const wbi_generation *gen,
 		code = sum_decode(key, row, &sum, err);
 		if (code == WB_OK && sum.high > sum.events)
 			missing += sum.high - sum.events;
+		/* Past its chunks, of which there may be many. */
+		memcpy(behind, key.ptr, WBI_ORIGIN_LEN);
+		memset(behind + WBI_ORIGIN_LEN, 0xff, 4);
+		key = wb_str_n(behind, sizeof(behind));
+		move = WBI_SEEK;
 	}
 	wbi_cursor_close(cursor);
 	if (code == WB_ENOTFOUND)
@@ -186,6 +192,60 @@ static wb_code chunk_of(wbi_origins *origins, MDB_txn *txn,
 		oldest->origin[0] = '\0';
 	*ret = oldest;
 	return code;
+}
+
+/* The first position that the chunk lacks; 0: none. */
+static uint64_t chunk_gap(const wbi_origin_chunk *chunk)
+{
+	for (uint64_t at = 0; at < WBI_ORIGIN_CHUNK; at++)
+		if (!(chunk->bits[at / 8] >> at % 8 & 1))
+			return (uint64_t)chunk->number * WBI_ORIGIN_CHUNK + at +
+			       1;
+	return 0;
+}
+
+static wb_code origin_gap(MDB_txn *txn, const wbi_generation *gen,
+			  const char *origin, uint64_t high, uint64_t *ret,
+			  wb_error *err)
+{
+	wbi_origin_chunk chunk = {.number = 0};
+	wb_code code = WB_OK;
+
+	memcpy(chunk.origin, origin, WBI_ORIGIN_LEN);
+	for (*ret = 0; code == WB_OK && *ret == 0; chunk.number++) {
+		if ((uint64_t)chunk.number * WBI_ORIGIN_CHUNK >= high)
+			break;
+		code = chunk_read(&chunk, txn, gen, err);
+		*ret = chunk_gap(&chunk);
+	}
+	return code;
+}
+
+wb_code wbi_origins_first_missing(MDB_txn *txn, const wbi_generation *gen,
+				  char ret_origin[WBI_ORIGIN_LEN + 1],
+				  uint64_t *ret, wb_error *err)
+{
+	wb_str key = WB_STR_NULL, row;
+	wbi_move move = WBI_FIRST;
+	wbi_origin_sum sum;
+	wbi_cursor *cursor;
+	wb_code code = wbi_cursor_open(txn, gen->origins, &cursor, err);
+
+	*ret = 0;
+	while (code == WB_OK && *ret == 0) {
+		code = wbi_cursor_move(cursor, move, &key, &row, err);
+		move = WBI_NEXT;
+		if (code != WB_OK || key.len != WBI_ORIGIN_LEN)
+			continue;
+		code = sum_decode(key, row, &sum, err);
+		memcpy(ret_origin, key.ptr, WBI_ORIGIN_LEN);
+		ret_origin[WBI_ORIGIN_LEN] = '\0';
+		if (code == WB_OK && sum.high > sum.events)
+			code = origin_gap(txn, gen, ret_origin, sum.high, ret,
+					  err);
+	}
+	wbi_cursor_close(cursor);
+	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
 /* Beyond what a row's key can number nobody's journal is. */

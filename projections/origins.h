@@ -55,6 +55,10 @@ typedef struct wbi_origin_sum {
 wb_code wbi_origin_sum_get(MDB_txn *txn, const wbi_generation *gen,
 			   const char *origin, wbi_origin_sum *ret,
 			   wb_error *err);
+/* The first position that is missing, and its origin; 0: none is. Reads all. */
+wb_code wbi_origins_first_missing(MDB_txn *txn, const wbi_generation *gen,
+				  char ret_origin[WBI_ORIGIN_LEN + 1],
+				  uint64_t *ret, wb_error *err);
 /* Positions below the highest that are missing, of all origins. */
 wb_code wbi_origins_missing(MDB_txn *txn, const wbi_generation *gen,
 			    uint64_t *ret, wb_error *err);

@@ -195,6 +195,7 @@ static wbi_projector_row projector_row(const wb_projector *p)
 		.passed = p->passed_ever + p->live.passed,
 		.skipped = p->skipped_ever + p->live.skipped,
 		.rate_milli = (uint64_t)(p->live_rate.rate * 1000),
+		.missing = p->missing,
 	};
 
 	snprintf(row.error, sizeof(row.error), "%s", p->error.text);
@@ -335,10 +336,14 @@ static void projector_apply(wb_projector *p)
 
 bool wbi_projector_news(const wb_projector *p, const wbi_track *track)
 {
+	if (track->feed && wbi_feed_after(track->feed, track->position))
+		return true;
 	if (track->feed)
-		return wbi_feed_after(track->feed, track->position) ||
-		       track->at_head !=
-			       wbi_feed_quiet(track->feed, track->position);
+		return track->at_head
+			       ? !track->keeps_up &&
+					 !wbi_feed_quiet(track->feed,
+							 track->position)
+			       : wbi_feed_quiet(track->feed, track->position);
 	return !track->at_head ||
 	       wbi_env_last_txn(wb_store_env(p->store)) != track->seen_txn;
 }

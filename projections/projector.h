@@ -23,6 +23,7 @@ enum {
 	PROJECTOR_RETRY_MS = 1000, /* when there was no room */
 	PROJECTOR_READERS_MS = 60000,
 	PROJECTOR_RATE_MS = 1000,
+	PROJECTOR_MISSING_MS = 5000,
 	PROJECTOR_FILL_EVENTS = 20000, /* per commit, while filling */
 	PROJECTOR_FILL_MS = 1000,
 	PROJECTOR_FILL_STEP_US = 5000,
@@ -48,6 +49,7 @@ struct wb_projector {
 	wbi_feed *live_feed, *fill_feed;
 	const char *origin; /* of the journal; a stream has none */
 	uint64_t missing, missing_at; /* as of that position */
+	int64_t missing_at_us;        /* while it is not at the head */
 	wbi_types types;
 	wbi_shape shape; /* of the declaration */
 	wbi_home *home;

@@ -47,8 +47,7 @@ wb_code wbi_projector_open_track(wb_projector *p, wbi_track *track,
 	if (code != WB_OK)
 		wbi_home_give(p->home, gen);
 	else if (track->feed)
-		wbi_feed_start(track->feed, track->at.position,
-			       track->at.event_id);
+		wbi_feed_start(track->feed, &track->at);
 	return code;
 }
 

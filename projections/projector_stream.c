@@ -4,7 +4,10 @@
  * generation, one for a rebuild, which reads from the beginning. What is wrong
  * with the stream becomes a state with its reason, as anything else.
  */
+#include <inttypes.h>
+
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "projections/projector.h"
 
 static wb_code stream_feed(wb_projector *p, wb_broker *broker, wbi_feed **ret,
@@ -86,7 +89,7 @@ static void stream_live(wb_projector *p)
 	}
 	if (!wbi_feed_started(feed) &&
 	    wbi_feed_trouble(feed)->code != WB_EMISMATCH)
-		wbi_feed_start(feed, p->live.at.position, p->live.at.event_id);
+		wbi_feed_start(feed, &p->live.at);
 	wbi_feed_step(feed);
 	stream_trouble(p);
 	if (wbi_projector_news(p, &p->live))
@@ -107,13 +110,26 @@ void wbi_projector_hear(wb_projector *p)
 
 void wbi_projector_count_missing(wb_projector *p)
 {
+	uint64_t before = p->missing;
 	MDB_txn *txn;
 
 	if (!p->live_feed || !p->live.gen ||
-	    p->missing_at == p->live.at.position || !p->live.at_head ||
+	    p->missing_at == p->live.at.position ||
+	    (!p->live.at_head && p->now_us < p->missing_at_us) ||
 	    wbi_txn_begin(p->live.gen->env, false, &txn, NULL) != WB_OK)
 		return;
 	p->missing_at = p->live.at.position;
+	p->missing_at_us = p->now_us + (int64_t)PROJECTOR_MISSING_MS * 1000;
 	(void)wbi_origins_missing(txn, p->live.gen, &p->missing, NULL);
 	wbi_txn_abort(txn);
+	if (p->missing == before)
+		return;
+	p->status_dirty = true;
+	if (before == 0)
+		wbi_log(p->log, WB_LOG_WARN,
+			"projection %s: %" PRIu64 " events below the highest of "
+			"their journal have not come: on their way, of types "
+			"that are not in the stream, or lost: waybill "
+			"projection status %s",
+			p->projection->name, p->missing, p->projection->name);
 }

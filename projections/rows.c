@@ -14,7 +14,7 @@
 
 enum {
 	ROWS_VERSION = 1,
-	ROWS_STATUS_MAX = WBI_ROW_EXTRA + 4 + 1 + 9 * 8 + 4 +
+	ROWS_STATUS_MAX = WBI_ROW_EXTRA + 4 + 1 + 10 * 8 + 4 +
 			  WB_ERROR_TEXT_MAX,
 	ROWS_SHAPE_MAX = 16 * 1024
 };
@@ -147,9 +147,9 @@ wb_code wbi_checkpoint_put(MDB_txn *txn, wbi_table meta,
 {
 	wb_str origin = wb_str_from(row->origin);
 	wb_str event_id = wb_str_from(row->event_id);
-	uint8_t bytes[WBI_ROW_EXTRA + 8 + 4 + 4 + sizeof(row->origin) +
+	uint8_t bytes[WBI_ROW_EXTRA + 8 + 4 + 4 + 4 + sizeof(row->origin) +
 		      sizeof(row->event_id)];
-	size_t size = WBI_ROW_EXTRA + 8 + wbi_row_str_size(origin) +
+	size_t size = WBI_ROW_EXTRA + 8 + 4 + wbi_row_str_size(origin) +
 		      wbi_row_str_size(event_id);
 	wbi_row_out out;
 
@@ -159,6 +159,7 @@ wb_code wbi_checkpoint_put(MDB_txn *txn, wbi_table meta,
 	wbi_row_put_str(&out, origin);
 	wbi_row_put_u64(&out, row->position);
 	wbi_row_put_str(&out, event_id);
+	wbi_row_put_u32(&out, row->print);
 	wbi_row_seal(&out, checkpoint_key());
 	return wbi_put(txn, meta, checkpoint_key(), wb_str_n(bytes, size), err);
 }
@@ -181,6 +182,7 @@ wb_code wbi_checkpoint_get(MDB_txn *txn, wbi_table meta, wbi_checkpoint *ret,
 	wbi_row_get_text(&in, c.origin, sizeof(c.origin));
 	c.position = wbi_row_get_u64(&in);
 	wbi_row_get_text(&in, c.event_id, sizeof(c.event_id));
+	c.print = wbi_row_get_u32(&in);
 	code = wbi_row_done(&in, err);
 	if (code == WB_OK)
 		*ret = c;
@@ -194,7 +196,7 @@ wb_code wbi_projector_row_put(MDB_txn *txn, wbi_table meta,
 {
 	wb_str text = wb_str_from(row->error);
 	uint8_t bytes[ROWS_STATUS_MAX];
-	size_t size = WBI_ROW_EXTRA + 4 + 1 + 9 * 8 + wbi_row_str_size(text);
+	size_t size = WBI_ROW_EXTRA + 4 + 1 + 10 * 8 + wbi_row_str_size(text);
 	wbi_row_out out;
 
 	WB_ASSERT(size <= sizeof(bytes));
@@ -211,6 +213,7 @@ wb_code wbi_projector_row_put(MDB_txn *txn, wbi_table meta,
 	wbi_row_put_u64(&out, row->skipped);
 	wbi_row_put_u64(&out, row->rate_milli);
 	wbi_row_put_u64(&out, row->target);
+	wbi_row_put_u64(&out, row->missing);
 	wbi_row_put_str(&out, text);
 	wbi_row_seal(&out, status_key());
 	return wbi_put(txn, meta, status_key(), wb_str_n(bytes, size), err);
@@ -241,6 +244,7 @@ wb_code wbi_projector_row_get(MDB_txn *txn, wbi_table meta,
 	r.skipped = wbi_row_get_u64(&in);
 	r.rate_milli = wbi_row_get_u64(&in);
 	r.target = wbi_row_get_u64(&in);
+	r.missing = wbi_row_get_u64(&in);
 	wbi_row_get_text(&in, r.error, sizeof(r.error));
 	code = wbi_row_done(&in, err);
 	if (code == WB_OK)

@@ -26,6 +26,7 @@ typedef struct wbi_checkpoint {
 	char origin[WBI_ORIGIN_LEN + 1];
 	uint64_t position; /* 0: nothing yet */
 	char event_id[256]; /* of the event at `position` */
+	uint32_t print;     /* of its message, if the source is a stream */
 } wbi_checkpoint;
 
 wb_code wbi_checkpoint_put(MDB_txn *txn, wbi_table meta,
@@ -42,6 +43,7 @@ typedef struct wbi_projector_row {
 	uint64_t applied, passed, skipped; /* ever, in this generation */
 	uint64_t rate_milli;               /* events per 1,000 s */
 	uint64_t target;  /* being filled: ready at this position; 0: it is */
+	uint64_t missing; /* see wb_projector_stat */
 	char error[WB_ERROR_TEXT_MAX];
 } wbi_projector_row;
 

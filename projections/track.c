@@ -26,7 +26,8 @@
 
 enum {
 	TRACK_CLOCK_EACH = 16,   /* events between two looks at the clock */
-	TRACK_CAREFUL_MORE = 256 /* events behind one that failed */
+	TRACK_CAREFUL_MORE = 256, /* events behind one that failed */
+	TRACK_FRESH_US = 2000000
 };
 
 wb_code wbi_track_init(wbi_track *track, wbi_generation *gen, wb_error *err)
@@ -93,6 +94,7 @@ void wbi_track_abort(wbi_track *track)
 	track->position = track->at.position;
 	snprintf(track->event_id, sizeof(track->event_id), "%s",
 		 track->at.event_id);
+	track->print = track->at.print;
 	track->applied = track->passed = track->skipped = 0;
 	track->dirty = track->commit_soon = false;
 }
@@ -120,6 +122,7 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 					 err);
 	at.position = track->position;
 	snprintf(at.event_id, sizeof(at.event_id), "%s", track->event_id);
+	at.print = track->print;
 	if (code == WB_OK && track->dirty)
 		code = wbi_checkpoint_put(track->txn, track->gen->meta, &at, err);
 	if (code == WB_OK && status)
@@ -420,12 +423,14 @@ static wb_code track_snapshot(wbi_track *track, uint64_t gone, wb_error *err)
 	if (track->position > 0 || !p->from_snapshot) {
 		wb_error_clear(&track->stuck);
 		WBI_FAIL(&track->stuck, WB_EMISMATCH,
-			 "the journal begins at %" PRIu64
+			 "the %s begins at %" PRIu64
 			 ", and the model is at %" PRIu64
-			 ": what lies between is gone. Keep events (keep_bytes, "
-			 "keep_age_s), or give the projection from_snapshot and "
-			 "rebuild",
-			 track->first, track->position);
+			 ": what lies between is gone. Keep events (%s), or "
+			 "give the projection from_snapshot and rebuild",
+			 track->feed ? "stream" : "journal", track->first,
+			 track->position,
+			 track->feed ? "x-max-age, x-max-length-bytes"
+				     : "keep_bytes, keep_age_s");
 		return WB_OK;
 	}
 	track->model->txn = track->txn;
@@ -441,6 +446,7 @@ static wb_code track_snapshot(wbi_track *track, uint64_t gone, wb_error *err)
 					"from_snapshot: %.400s", failed.text);
 	track->position = gone;
 	track->event_id[0] = '\0';
+	track->print = 0;
 	track->dirty = true;
 	return WB_OK;
 }
@@ -566,8 +572,20 @@ static void track_passed(wbi_track *track, const wbi_feed_item *item,
 	WB_ASSERT(event->id.len < sizeof(track->event_id));
 	memcpy(track->event_id, event->id.ptr, event->id.len);
 	track->event_id[event->id.len] = '\0';
+	track->print = item->print;
 	track->oldest_us = event->time_us;
 	track->dirty = true;
+}
+
+/* See `keeps_up`; `last_us` is the time of the last event applied. */
+static bool track_is_near(const wbi_track *track, int64_t last_us)
+{
+	const wb_clock *clock = track->clock;
+
+	if (!track->keeps_up || !wbi_feed_drained(track->feed, track->position))
+		return false;
+	return (track->goal > 0 && track->position >= track->goal) ||
+	       last_us + TRACK_FRESH_US > clock->real_us(clock->ctx);
 }
 
 static wb_code track_work_feed(wbi_track *track, track_run *run, wb_error *err)
@@ -597,12 +615,12 @@ static wb_code track_work_feed(wbi_track *track, track_run *run, wb_error *err)
 	if (track->head < track->position)
 		track->head = track->position;
 	track->at_head = code == WB_OK && passed &&
-			 wbi_feed_quiet(track->feed, track->position);
+			 (wbi_feed_quiet(track->feed, track->position) ||
+			  track_is_near(track, track->oldest_us));
 	if (track->at_head || track->head == track->position)
 		track->oldest_us = 0;
 	return code;
 }
-
 
 static wb_code track_work(wbi_track *track, track_run *run, wb_error *err)
 {

@@ -35,6 +35,7 @@ typedef struct wbi_track {
 	MDB_txn *txn;        /* open write transaction, or NULL */
 	uint64_t position;   /* in it */
 	char event_id[256];
+	uint32_t print;
 	uint64_t applied, passed, skipped; /* by it */
 	bool dirty;       /* it has more than was committed */
 	bool commit_soon; /* an event in it failed: what is behind it should not
@@ -51,6 +52,12 @@ typedef struct wbi_track {
 	int64_t oldest_us; /* time of the first event not applied; 0: none */
 	bool at_head;
 	uint64_t seen_txn; /* of the store, when that was */
+
+	/* Of a stream nobody knows the end. Nothing having come for a while is
+	 * the head; to a track that only has to keep up with another one, so is
+	 * having all that came, be it as far as that one or fresh. */
+	bool keeps_up;
+	uint64_t goal; /* 0: the other one stands still */
 } wbi_track;
 
 /* Take over `gen` (the caller gives it back after fini). */

@@ -320,6 +320,18 @@ wb_code wb_memory_delete_queue(wb_memory *memory, const char *name,
 	return WB_OK;
 }
 
+wb_code wb_memory_skip_offsets(wb_memory *memory, const char *name,
+			       uint64_t count, wb_error *err)
+{
+	wbi_mem_queue *queue = wbi_mem_find_queue(memory, wb_str_from(name));
+
+	if (!queue || !queue->exists || !queue->stream)
+		return WBI_FAIL(err, WB_ENOTFOUND,
+				"there is no stream queue '%s'", name);
+	queue->next_place += count;
+	return WB_OK;
+}
+
 /* Ends what chaos began; what a script asked for has no end of its own. */
 static void script_calm(wb_memory *memory)
 {

@@ -164,6 +164,11 @@ WB_API wb_code wb_memory_hide_exchange(wb_memory *memory, const char *name,
 WB_API wb_code wb_memory_delete_queue(wb_memory *memory, const char *name,
 				      wb_error *err);
 
+/* The next message of a stream queue comes `count` offsets later, as where a
+ * broker has written entries of its own. WB_ENOTFOUND: no such stream. */
+WB_API wb_code wb_memory_skip_offsets(wb_memory *memory, const char *name,
+				      uint64_t count, wb_error *err);
+
 /* ---- chaos: all of them, by seed --------------------------------------- */
 
 /* Chances are per mille, drawn from the broker's randomness. Start from

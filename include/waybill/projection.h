@@ -123,7 +123,8 @@ typedef struct wb_projection {
 	 * with what it would be at `position`. NULL: such a journal, and the
 	 * first truncated event of `types`, is refused. The model's other
 	 * tables are empty; called once per generation, in one transaction of
-	 * it.
+	 * it. `store` is the projector's, which one of a stream queue may be
+	 * without: NULL then.
 	 */
 	wb_code (*from_snapshot)(wb_model *model, wb_store *store,
 				 uint64_t position, wb_error *err);

@@ -65,17 +65,28 @@ typedef struct scene {
 	wb_amqp_options amqp;
 } scene;
 
-static void declare(scene *s)
+static void declare_with(scene *s, int64_t bytes, int64_t segment_bytes)
 {
 	const wb_argument arguments[] = {
-		{.name = S("x-queue-type"), .text = S("stream")}};
+		{.name = S("x-queue-type"), .text = S("stream")},
+		{.name = S("x-max-length-bytes"),
+		 .is_number = true,
+		 .number = bytes},
+		{.name = S("x-stream-max-segment-size-bytes"),
+		 .is_number = true,
+		 .number = segment_bytes}};
 	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE,
 				      .name = wb_str_from(s->queue),
 				      .arguments = arguments,
-				      .argument_count = 1};
+				      .argument_count = bytes > 0 ? 3 : 1};
 
 	assert_int_equal(peer_declare(&s->publisher, &queue).kind,
 			 WB_BROKER_DECLARED);
+}
+
+static void declare(scene *s)
+{
+	declare_with(s, 0, 0);
 }
 
 static wb_code publish_one(scene *s, uint64_t at)
@@ -147,6 +158,16 @@ static void run(scene *s)
 	assert_ok(wb_projector_run(s->projector, true, &err), err);
 }
 
+static void run_to_mismatch(scene *s, const char *words)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	assert_int_equal(wb_projector_run(s->projector, true, &err),
+			 WB_EMISMATCH);
+	if (!strstr(err.text, words))
+		fail_msg("%s", err.text);
+}
+
 static void assert_counts(scene *s, uint64_t each)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -168,7 +189,8 @@ static void assert_counts(scene *s, uint64_t each)
 	wb_read_close(read);
 }
 
-static void scene_open(scene *s, test_place *place)
+/* A scene whose queue is not declared yet. */
+static void scene_begin(scene *s, test_place *place)
 {
 	static int number;
 
@@ -178,6 +200,11 @@ static void scene_open(scene *s, test_place *place)
 	snprintf(s->queue, sizeof(s->queue), "history-%d-%d", (int)getpid(),
 		 ++number);
 	peer_up(&s->publisher, &s->amqp);
+}
+
+static void scene_open(scene *s, test_place *place)
+{
+	scene_begin(s, place);
 	declare(s);
 }
 
@@ -266,7 +293,6 @@ static bool delete_queue(const char *queue)
 
 static void a_stream_that_was_made_anew_is_named(void **state)
 {
-	wb_error err = WB_ERROR_INIT;
 	scene s;
 
 	scene_open(&s, *state);
@@ -281,16 +307,82 @@ static void a_stream_that_was_made_anew_is_named(void **state)
 	declare(&s);
 	publish(&s, 1001, 1050);
 	open_projector(&s);
-	assert_int_equal(wb_projector_run(s.projector, true, &err),
-			 WB_EMISMATCH);
-	assert_non_null(strstr(err.text, "ends before offset 99"));
+	run_to_mismatch(&s, "ends at offset 49, before offset 99");
 	close_projector(&s);
 	publish(&s, 1051, 1200);
 	open_projector(&s);
-	wb_error_clear(&err);
-	assert_int_equal(wb_projector_run(s.projector, true, &err),
-			 WB_EMISMATCH);
-	assert_non_null(strstr(err.text, "another event stands at offset 99"));
+	run_to_mismatch(&s, "another event stands at offset 99");
+	scene_close(&s);
+}
+
+/* Deleted and made anew while it is read: the consumer is cancelled, and what it
+ * finds when it comes again is not what it left. */
+static void a_stream_made_anew_under_its_reader_is_named(void **state)
+{
+	wb_projection_request request = WB_PROJECTION_REQUEST_INIT;
+	wb_error err = WB_ERROR_INIT;
+	scene s;
+
+	scene_open(&s, *state);
+	publish(&s, 1, 100);
+	open_projector(&s);
+	run(&s);
+	if (!delete_queue(s.queue)) {
+		scene_close(&s);
+		skip();
+	}
+	declare(&s);
+	publish(&s, 1001, 1150);
+	run_to_mismatch(&s, "another event stands at offset 99");
+	request.verb = WB_PROJECTION_REBUILD;
+	request.promote = true;
+	assert_ok(wb_projector_ask(s.projector, &request, &err), err);
+	run(&s);
+	assert_counts(&s, 150 / KEYS);
+	assert_true(wb_projector_get_stat(s.projector).position == 150);
+	scene_close(&s);
+}
+
+static void an_emptied_stream_is_named(void **state)
+{
+	scene s;
+
+	scene_open(&s, *state);
+	publish(&s, 1, 100);
+	open_projector(&s);
+	run(&s);
+	close_projector(&s);
+	if (!delete_queue(s.queue)) {
+		peer_free(&s.publisher);
+		skip();
+	}
+	declare(&s);
+	open_projector(&s);
+	run_to_mismatch(&s, "is empty");
+	scene_close(&s);
+}
+
+/* ---- a stream that forgets ------------------------------------------------------------------------ */
+
+static void a_trimmed_stream_is_named(void **state)
+{
+	scene s;
+
+	scene_begin(&s, *state);
+	declare_with(&s, 1 << 20, 256 << 10);
+	publish(&s, 1, 100);
+	open_projector(&s);
+	run(&s);
+	close_projector(&s);
+	publish(&s, 101, MANY);
+	open_projector(&s);
+	run_to_mismatch(&s, "was trimmed: offsets 100 to ");
+	assert_counts(&s, 100 / KEYS);
+	close_projector(&s);
+	/* A new model cannot begin there without a snapshot. */
+	test_remove_tree(test_path(s.place->dir, "projections"));
+	open_projector(&s);
+	run_to_mismatch(&s, "the stream begins at ");
 	scene_close(&s);
 }
 
@@ -303,6 +395,9 @@ int main(void)
 		T(a_stream_of_a_real_broker_is_projected_once),
 		T(cut_connections_lose_and_double_nothing),
 		T(a_stream_that_was_made_anew_is_named),
+		T(a_stream_made_anew_under_its_reader_is_named),
+		T(an_emptied_stream_is_named),
+		T(a_trimmed_stream_is_named),
 	};
 
 	if (!getenv("WAYBILL_TEST_AMQP")) {
