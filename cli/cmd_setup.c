@@ -93,12 +93,14 @@ static int setup_run(cli_context *ctx)
 	code = cli_open_routes(ctx, &routes);
 	if (code != CLI_OK)
 		return code;
-	wb_routes_free(routes); /* they were only to be checked */
-	if (cli_topology_new(&ctx->config, &topology, &err) != WB_OK)
-		return cli_fail(ctx, CLI_USAGE, "%s", err.text);
-	code = o->dry_run ? print_rows(ctx, topology)
-			  : ask_broker(ctx, topology);
-	cli_topology_free(topology);
+	if (cli_topology_new(&ctx->config, routes, &topology, &err) == WB_OK) {
+		code = o->dry_run ? print_rows(ctx, topology)
+				  : ask_broker(ctx, topology);
+		cli_topology_free(topology);
+	} else {
+		code = cli_fail(ctx, CLI_USAGE, "%s", err.text);
+	}
+	wb_routes_free(routes);
 	return code;
 }
 

@@ -9,7 +9,8 @@
 
 enum { REDECLARE_MS = 5000, REDECLARE_EACH_US = 30 * 1000000 };
 
-int cli_declarer_init(cli_declarer *declarer, cli_context *ctx)
+int cli_declarer_init(cli_declarer *declarer, cli_context *ctx,
+		      const wb_routes *routes)
 {
 	wb_error err = WB_ERROR_INIT;
 	int code = cli_open_broker(ctx, &declarer->broker);
@@ -20,7 +21,8 @@ int cli_declarer_init(cli_declarer *declarer, cli_context *ctx)
 	declarer->stop_fd = -1;
 	declarer->wanted = ctx->config.declare != WB_DECLARE_NEVER;
 	declarer->creates = ctx->config.declare == WB_DECLARE_CREATE;
-	if (cli_topology_new(&ctx->config, &declarer->topology, &err) != WB_OK)
+	if (cli_topology_new(&ctx->config, routes, &declarer->topology, &err) !=
+	    WB_OK)
 		return cli_fail(ctx, CLI_USAGE, "%s", err.text);
 	return CLI_OK;
 }

@@ -17,9 +17,10 @@ typedef struct cli_declarer {
 	int64_t again_at_us; /* not before, for what is held */
 } cli_declarer;
 
-/* From the configuration alone. CLI_OK, or an exit code with the reason said;
- * fini frees what there is. */
-int cli_declarer_init(cli_declarer *declarer, cli_context *ctx);
+/* From the configuration and `routes`, which must outlive it. CLI_OK, or an
+ * exit code with the reason said; fini frees what there is. */
+int cli_declarer_init(cli_declarer *declarer, cli_context *ctx,
+		      const wb_routes *routes);
 void cli_declarer_fini(cli_declarer *declarer);
 
 /*

@@ -5,7 +5,7 @@
  * to its row by the token, and what the broker refuses is explained with a
  * cure. Declaring twice does nothing, so a crash or a lost connection at any
  * point is mended by doing it again. One thread; strings belong to the
- * configuration, which must outlive this, or to the rows.
+ * configuration or the routes, which must outlive this, or to the rows.
  */
 #include "cli/topology.h"
 
@@ -170,11 +170,10 @@ static wb_code add_binding(cli_topology *topology, const char *queue,
 }
 
 static wb_code add_exchanges(cli_topology *topology, const wbi_config *config,
-			     wb_error *err)
+			     const wb_routes *routes, wb_error *err)
 {
 	const wbi_config_exchange *exchanges = config->exchanges.items;
-	const wb_route *routes = config->routes.items;
-	bool catch_all = false; /* or the implicit route is the last */
+	bool catch_all = false; /* behind it no route is used */
 	wb_code rc = WB_OK;
 
 	for (size_t i = 0; i < config->exchanges.count && rc == WB_OK; i++) {
@@ -188,12 +187,16 @@ static wb_code add_exchanges(cli_topology *topology, const wbi_config *config,
 			rc = add_arguments(topology->items[topology->count - 1],
 					   &exchanges[i].arguments, err);
 	}
-	for (size_t i = 0; i < config->routes.count && rc == WB_OK; i++) {
-		catch_all = catch_all || !strcmp(routes[i].type, "#");
-		rc = need_exchange(topology, routes[i].exchange, "topic", err);
+	for (size_t i = 0;
+	     i < wb_routes_count(routes) && rc == WB_OK && !catch_all; i++) {
+		const wb_route *route = wb_routes_at(routes, i);
+
+		catch_all = !strcmp(route->type, "#");
+		/* The default exchange is always there. */
+		if (route->exchange[0])
+			rc = need_exchange(topology, route->exchange, "topic",
+					   err);
 	}
-	if (rc == WB_OK && !catch_all)
-		rc = need_exchange(topology, "events", "topic", err);
 	return rc;
 }
 
@@ -274,8 +277,8 @@ static wb_code check_lengths(const cli_topology *topology, wb_error *err)
 	return WB_OK;
 }
 
-wb_code cli_topology_new(const wbi_config *config, cli_topology **ret,
-			 wb_error *err)
+wb_code cli_topology_new(const wbi_config *config, const wb_routes *routes,
+			 cli_topology **ret, wb_error *err)
 {
 	const wbi_config_queue *queues = config->queues.items;
 	cli_topology *topology = calloc(1, sizeof(*topology));
@@ -284,7 +287,7 @@ wb_code cli_topology_new(const wbi_config *config, cli_topology **ret,
 	if (!topology)
 		return WBI_FAIL(err, WB_ENOMEM, "out of memory");
 	topology->check_only = config->declare != WB_DECLARE_CREATE;
-	rc = add_exchanges(topology, config, err);
+	rc = add_exchanges(topology, config, routes, err);
 	for (size_t i = 0; i < config->queues.count && rc == WB_OK; i++)
 		rc = add_queue(topology, &queues[i], err);
 	if (rc == WB_OK)

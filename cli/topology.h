@@ -23,9 +23,10 @@ typedef struct cli_topology_row {
 	wb_error problem; /* !ok: what is wrong and the cure */
 } cli_topology_row;
 
-/* WB_EINVAL: an argument or a name is wrong, named. Free with _free. */
-wb_code cli_topology_new(const wbi_config *config, cli_topology **ret,
-			 wb_error *err);
+/* `routes`, whose exchanges are needed, must outlive it, too. WB_EINVAL: an
+ * argument or a name is wrong, named. Free with _free. */
+wb_code cli_topology_new(const wbi_config *config, const wb_routes *routes,
+			 cli_topology **ret, wb_error *err);
 void cli_topology_free(cli_topology *topology);
 
 size_t cli_topology_count(const cli_topology *topology);

@@ -201,7 +201,7 @@ static int open_config(daemon_state *d)
 	if (code == CLI_OK)
 		code = cli_open_broker(d->ctx, &d->broker);
 	if (code == CLI_OK)
-		code = cli_declarer_init(&d->declarer, d->ctx);
+		code = cli_declarer_init(&d->declarer, d->ctx, d->routes);
 	return code;
 }
 

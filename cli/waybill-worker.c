@@ -26,6 +26,7 @@
 #include "cli/module.h"
 #include "cli/notify.h"
 #include "cli/projection.h"
+#include "cli/sagas.h"
 #include "cli/signals.h"
 #include "cli/supervisor.h"
 #include "inbox/worker_internal.h"
@@ -53,8 +54,7 @@ typedef struct daemon_state {
 	wb_broker *consumer, *publisher;
 	cli_declarer declarer;
 	cli_modules *modules;
-	const wb_handler *const *handlers;
-	size_t handler_count;
+	cli_sagas sagas; /* all handlers are in it, the plain ones too */
 	const char **bind; /* NULL behind the last; NULL: the handlers' types */
 	cli_projectors projectors;
 	wb_worker *worker;
@@ -242,6 +242,7 @@ static wb_worker_options worker_options_of(daemon_state *d)
 	options.queue = config->queue;
 	options.exchange = config->exchange;
 	options.bind = d->bind;
+	options.commands = config->commands;
 	options.declare = (wb_declare_policy)config->declare;
 	options.delivery_limit = (uint32_t)config->delivery_limit;
 	options.prefetch = (uint32_t)config->prefetch;
@@ -291,8 +292,10 @@ static size_t bind_modules(daemon_state *d, const char **bind)
 		count = bind_add(bind, count, projections[i]->types);
 		wanted++;
 	}
-	for (size_t i = 0; wanted > 0 && i < d->handler_count; i++)
-		count = bind_add(bind, count, d->handlers[i]->types);
+	for (size_t i = 0; wanted > 0 && i < d->sagas.handler_count; i++)
+		if (d->sagas.handlers[i]->hears == WB_HEARS_EVENTS)
+			count = bind_add(bind, count,
+					 d->sagas.handlers[i]->types);
 	return count;
 }
 
@@ -316,7 +319,9 @@ static int open_bind(daemon_state *d)
 static int open_modules(daemon_state *d)
 {
 	const wbi_config_items *modules = &d->ctx->config.modules;
+	const wb_handler *const *handlers;
 	wb_error err = WB_ERROR_INIT;
+	size_t count;
 
 	if (modules->count == 0)
 		return cli_usage(d->ctx, "which handlers? give --module FILE "
@@ -324,10 +329,10 @@ static int open_modules(daemon_state *d)
 	if (cli_modules_load(modules->items, modules->count, &d->modules,
 			     &err) != WB_OK)
 		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
-	d->handlers = cli_modules_handlers(d->modules, &d->handler_count);
-	if (wbi_dispatch_check(d->handlers, d->handler_count, &err) != WB_OK)
+	handlers = cli_modules_handlers(d->modules, &count);
+	if (wbi_dispatch_check(handlers, count, &err) != WB_OK)
 		return cli_fail(d->ctx, CLI_USAGE, "%s", err.text);
-	return open_bind(d);
+	return cli_sagas_check(d->ctx, d->modules, d->flags->check);
 }
 
 /* What can be checked without a store or a broker. */
@@ -338,14 +343,24 @@ static int open_config(daemon_state *d)
 
 	code = open_modules(d);
 	if (code == CLI_OK)
-		code = cli_open_routes(d->ctx, &d->routes);
+		code = cli_sagas_routes(d->ctx, d->modules, &d->routes);
 	if (code == CLI_OK)
 		code = cli_open_broker(d->ctx, &d->consumer);
 	if (code == CLI_OK && relays)
 		code = cli_open_broker(d->ctx, &d->publisher);
 	if (code == CLI_OK && relays)
-		code = cli_declarer_init(&d->declarer, d->ctx);
+		code = cli_declarer_init(&d->declarer, d->ctx, d->routes);
 	return code;
+}
+
+static int open_sagas(daemon_state *d)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	if (cli_sagas_open(&d->sagas, d->store, d->modules,
+			   d->ctx->config.queue, &err) != WB_OK)
+		return cli_fail_error(d->ctx, &err);
+	return open_bind(d);
 }
 
 static int open_worker(daemon_state *d)
@@ -357,9 +372,9 @@ static int open_worker(daemon_state *d)
 	relay.sole_user = options.sole_user;
 	if (d->publisher)
 		options.relay = &relay;
-	if (wb_worker_open(d->store, d->consumer, d->publisher, d->handlers,
-			   d->handler_count, &options, &d->worker, &err) !=
-	    WB_OK)
+	if (wb_worker_open(d->store, d->consumer, d->publisher,
+			   d->sagas.handlers, d->sagas.handler_count, &options,
+			   &d->worker, &err) != WB_OK)
 		return cli_fail_error(d->ctx, &err);
 	return CLI_OK;
 }
@@ -374,6 +389,8 @@ static int open_rest(daemon_state *d)
 	d->declarer.stop_fd = d->signal_fd;
 	if (code == CLI_OK)
 		code = cli_open_store(d->ctx, &d->store);
+	if (code == CLI_OK)
+		code = open_sagas(d);
 	if (code == CLI_OK)
 		code = open_worker(d);
 	if (code == CLI_OK) {
@@ -390,7 +407,7 @@ static int open_rest(daemon_state *d)
 		wb_version(), config->store,
 		config->queue ? config->queue : wb_store_service(d->store),
 		wb_amqp_redact(config->amqp, uri, sizeof(uri)),
-		d->handler_count, d->projectors.count,
+		d->sagas.handler_count, d->projectors.count,
 		d->publisher ? "" : ", no relay");
 	cli_tell(d->channel, CLI_WORD_READY, NULL);
 	return CLI_OK;
@@ -401,6 +418,7 @@ static void close_all(daemon_state *d)
 	cli_crash_watch(NULL);
 	cli_projectors_close(&d->projectors);
 	wb_worker_close(d->worker);
+	cli_sagas_close(&d->sagas);
 	cli_declarer_fini(&d->declarer);
 	wb_broker_free(d->publisher);
 	wb_broker_free(d->consumer);

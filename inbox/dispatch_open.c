@@ -77,6 +77,9 @@ static wb_code open_check(const wbi_dispatch *d, size_t number,
 		      "all";
 	else if (h->kind != WB_TRANSACTIONAL && h->kind != WB_EXTERNAL)
 		why = "its kind is neither transactional nor external";
+	else if (h->hears != WB_HEARS_EVENTS && h->hears != WB_HEARS_COMMANDS &&
+		 h->hears != WB_HEARS_REPLIES)
+		why = "it hears neither events, commands nor replies";
 	else if (h->followers != WB_FOLLOWERS_WAIT &&
 		 h->followers != WB_FOLLOWERS_GO_ON)
 		why = "followers is neither wait nor go on";

@@ -31,7 +31,8 @@ enum {
 	TOPOLOGY_DEAD_QUEUE,
 	TOPOLOGY_DEAD_BINDING,
 	TOPOLOGY_QUEUE,
-	TOPOLOGY_BINDINGS /* and all above: of the patterns */
+	TOPOLOGY_BINDINGS /* and all above: of the patterns; then the exchange
+			     of commands, and those of its patterns */
 };
 
 /* ---- what there is ---------------------------------------------------- */
@@ -84,6 +85,36 @@ static size_t topology_queue_arguments(const wbi_ingest *ingest, wb_argument *a)
 	return 5;
 }
 
+static uint32_t topology_count(const char *const *patterns)
+{
+	uint32_t count = 0;
+
+	while (patterns && patterns[count])
+		count++;
+	return count;
+}
+
+static bool topology_bindings(const wb_worker_options *o, uint32_t index,
+			      wb_declaration *d)
+{
+	uint32_t events = topology_count(o->bind),
+		 commands = topology_count(o->bind_commands);
+
+	if (index < events) {
+		topology_binding(d, o->queue, o->exchange, o->bind[index]);
+		return true;
+	}
+	index -= events;
+	if (commands == 0 || index > commands)
+		return false;
+	if (index == 0)
+		topology_exchange(d, o->commands, "topic");
+	else
+		topology_binding(d, o->queue, o->commands,
+				 o->bind_commands[index - 1]);
+	return true;
+}
+
 static bool topology_create(const wbi_ingest *ingest, uint32_t index,
 			    wb_argument *arguments, wb_declaration *d)
 {
@@ -118,13 +149,7 @@ static bool topology_create(const wbi_ingest *ingest, uint32_t index,
 	default:
 		break;
 	}
-	index -= TOPOLOGY_BINDINGS;
-	for (uint32_t i = 0; o->bind && o->bind[i]; i++)
-		if (i == index) {
-			topology_binding(d, o->queue, o->exchange, o->bind[i]);
-			return true;
-		}
-	return false;
+	return topology_bindings(o, index - TOPOLOGY_BINDINGS, d);
 }
 
 /* Whose the queue is cannot be asked without the right to declare; nor can
@@ -139,7 +164,11 @@ static bool topology_check(const wbi_ingest *ingest, uint32_t index,
 		topology_exchange(d, o->exchange, "topic");
 	else if (index == 1)
 		topology_queue(d, o->queue);
-	return index < 2;
+	else if (topology_count(o->bind_commands) > 0 && index == 2)
+		topology_exchange(d, o->commands, "topic");
+	else
+		return false;
+	return true;
 }
 
 bool wbi_ingest_declaration(const wbi_ingest *ingest, uint32_t index,
@@ -277,6 +306,27 @@ static wb_code topology_forbidden(const wbi_ingest *ingest, uint32_t index,
 			event->error.text);
 }
 
+static wb_code topology_missing(const wbi_ingest *ingest,
+				const wb_declaration *d, wb_error *ret)
+{
+	const wb_worker_options *o = ingest->options;
+	bool queue = d->kind == WB_TOPOLOGY_QUEUE;
+	bool commands = !queue && topology_count(o->bind_commands) > 0 &&
+			wb_str_eq(d->name, wb_str_from(o->commands));
+
+	return WBI_FAIL(ret, WB_ESTATE,
+			"%s '%.*s' is missing%s, and declare is check: make it "
+			"(%s) and bind queue '%s'%s, or set declare: create",
+			queue ? "queue" : "exchange", (int)d->name.len,
+			d->name.ptr,
+			commands ? ", by which the commands for participants "
+				   "come"
+				 : "",
+			queue ? "waybill setup" : "topic, durable", o->queue,
+			commands ? " to it, once for each type of command"
+				 : "");
+}
+
 wb_code wbi_ingest_explain(const wbi_ingest *ingest, uint32_t index,
 			   const wb_broker_event *event, wb_error *ret)
 {
@@ -293,6 +343,8 @@ wb_code wbi_ingest_explain(const wbi_ingest *ingest, uint32_t index,
 			return topology_another_owner(ingest, &difference, ret);
 		return topology_mismatch(&d, &difference, ret);
 	}
+	if (event->reply_code == 404 && d.check_only)
+		return topology_missing(ingest, &d, ret);
 	if (event->reply_code == 403)
 		return topology_forbidden(ingest, index, event, ret);
 	return WBI_FAIL(ret,

@@ -31,8 +31,8 @@ struct wb_worker {
 	size_t handler_count;
 	wb_worker_options options; /* defaults filled in, strings ours */
 	wb_relay_options relay_options;
-	char *queue, *exchange;
-	char **bind; /* NULL behind the last */
+	char *queue, *exchange, *commands;
+	char **bind, **bind_commands; /* NULL behind the last */
 	const wb_clock *clock;
 	const wb_log *log;
 

@@ -140,13 +140,13 @@ static wb_code check_bind(const char *pattern, wb_error *err)
 }
 
 /* Add each of `types` that is not there yet; `bind` has room for all. */
-static wb_code bind_add(wb_worker *worker, const char *const *types,
-			size_t *count, wb_error *err)
+static wb_code bind_add(char **bind, const char *const *types, size_t *count,
+			wb_error *err)
 {
 	for (size_t i = 0; types && types[i]; i++) {
 		size_t j = 0;
 
-		while (j < *count && strcmp(worker->bind[j], types[i]) != 0)
+		while (j < *count && strcmp(bind[j], types[i]) != 0)
 			j++;
 		if (j < *count)
 			continue;
@@ -154,8 +154,8 @@ static wb_code bind_add(wb_worker *worker, const char *const *types,
 			return WBI_FAIL(err, WB_EINVAL,
 					"more than %d binding keys",
 					OPTIONS_TYPES_MAX);
-		worker->bind[*count] = wbi_text_dup(wb_str_from(types[i]));
-		if (!worker->bind[*count])
+		bind[*count] = wbi_text_dup(wb_str_from(types[i]));
+		if (!bind[*count])
 			return WBI_FAIL(err, WB_ENOMEM,
 					"no memory for a worker");
 		(*count)++;
@@ -163,22 +163,24 @@ static wb_code bind_add(wb_worker *worker, const char *const *types,
 	return WB_OK;
 }
 
+/* What is to be bound on one exchange; *ret is the worker's in each case. */
 static wb_code take_bind(wb_worker *worker, const char *const *bind,
-			 wb_error *err)
+			 wb_hears hears, char ***ret, wb_error *err)
 {
 	wb_code code = WB_OK;
 	size_t count = 0;
 
-	worker->bind = calloc(OPTIONS_TYPES_MAX + 1, sizeof(*worker->bind));
-	if (!worker->bind)
+	*ret = calloc(OPTIONS_TYPES_MAX + 1, sizeof(**ret));
+	if (!*ret)
 		return WBI_FAIL(err, WB_ENOMEM, "no memory for a worker");
 	for (size_t i = 0; bind && bind[i] && code == WB_OK; i++)
 		code = check_bind(bind[i], err);
 	if (code == WB_OK && bind)
-		return bind_add(worker, bind, &count, err);
+		return bind_add(*ret, bind, &count, err);
 	for (size_t i = 0; i < worker->handler_count && code == WB_OK; i++)
-		code = bind_add(worker, worker->handlers[i]->types, &count,
-				err);
+		if (worker->handlers[i]->hears == hears)
+			code = bind_add(*ret, worker->handlers[i]->types,
+					&count, err);
 	return code;
 }
 
@@ -236,18 +238,34 @@ wb_code wbi_worker_take_options(wb_worker *worker,
 		code = take_name("exchange", o->exchange, "events",
 				 &worker->exchange, err);
 	if (code == WB_OK)
-		code = take_bind(worker, o->bind, err);
+		code = take_name("commands", o->commands, "commands",
+				 &worker->commands, err);
+	if (code == WB_OK)
+		code = take_bind(worker, o->bind, WB_HEARS_EVENTS,
+				 &worker->bind, err);
+	if (code == WB_OK)
+		code = take_bind(worker, o->bind_commands, WB_HEARS_COMMANDS,
+				 &worker->bind_commands, err);
 	o->queue = worker->queue;
 	o->exchange = worker->exchange;
 	o->bind = (const char *const *)worker->bind;
+	o->commands = worker->commands;
+	o->bind_commands = (const char *const *)worker->bind_commands;
 	return code;
+}
+
+static void free_bind(char **bind)
+{
+	for (size_t i = 0; bind && bind[i]; i++)
+		free(bind[i]);
+	free(bind);
 }
 
 void wbi_worker_free_options(wb_worker *worker)
 {
-	for (size_t i = 0; worker->bind && worker->bind[i]; i++)
-		free(worker->bind[i]);
-	free(worker->bind);
+	free_bind(worker->bind);
+	free_bind(worker->bind_commands);
+	free(worker->commands);
 	free(worker->queue);
 	free(worker->exchange);
 	free(worker->handlers);

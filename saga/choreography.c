@@ -111,12 +111,13 @@ static void choreography_handler(wb_choreography *c)
 	c->facade.ctx = c->part->ctx;
 }
 
-static wb_code choreography_check(wb_store *store, const wb_flow_part *part,
+/* `service`: of the store; NULL: there is none yet. */
+static wb_code choreography_check(const char *service, const wb_flow_part *part,
 				  wb_error *err)
 {
 	bool known = false;
 
-	if (!store || !part || part->size != sizeof(*part) || !part->service ||
+	if (!part || part->size != sizeof(*part) || !part->service ||
 	    (part->count > 0 && !part->bindings))
 		return WBI_FAIL(err, WB_EINVAL,
 				"flow: start a part from WB_FLOW_PART_INIT and "
@@ -130,30 +131,27 @@ static wb_code choreography_check(wb_store *store, const wb_flow_part *part,
 		return WBI_FAIL(err, WB_EINVAL,
 				"flow %s: no row is of service \"%.255s\"",
 				part->flow->name, part->service);
-	if (strcmp(wb_store_service(store), part->service))
+	if (service && strcmp(service, part->service))
 		return WBI_FAIL(err, WB_EMISMATCH,
 				"flow %s: this is the part of service "
 				"\"%.200s\", the store is of \"%.200s\"",
-				part->flow->name, part->service,
-				wb_store_service(store));
+				part->flow->name, part->service, service);
 	return WB_OK;
 }
 
-wb_code wb_choreography_open(wb_store *store, const wb_flow_part *part,
-			     wb_choreography **ret, wb_error *err)
+/* All but the store. */
+static wb_code choreography_new(const char *service, const wb_flow_part *part,
+				wb_choreography **ret, wb_error *err)
 {
 	wb_choreography *c;
-	wb_code code = choreography_check(store, part, err);
+	wb_code code = choreography_check(service, part, err);
 
 	if (code != WB_OK)
 		return code;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return WBI_FAIL(err, WB_ENOMEM, "flow: out of memory");
-	c->store = store;
-	c->tables = wbi_store_get_tables(store);
 	c->part = part;
-	c->clock = *wbi_store_clock(store);
 	c->keep_us = (int64_t)((part->flow->keep_s ? part->flow->keep_s
 						   : WBI_FLOW_KEEP_S) *
 			       1000000);
@@ -165,13 +163,44 @@ wb_code wb_choreography_open(wb_store *store, const wb_flow_part *part,
 		code = choreography_bind(c, err);
 	if (code == WB_OK)
 		code = choreography_types(c, err);
-	if (code == WB_OK)
-		code = wb_outbox_open(store, NULL, &c->outbox, err);
 	if (code != WB_OK) {
 		wb_choreography_close(c);
 		return code;
 	}
 	choreography_handler(c);
+	*ret = c;
+	return WB_OK;
+}
+
+wb_code wbi_flow_part_check(const wb_flow_part *part, wb_error *err)
+{
+	wb_choreography *c;
+	wb_code code = choreography_new(NULL, part, &c, err);
+
+	if (code == WB_OK)
+		wb_choreography_close(c);
+	return code;
+}
+
+wb_code wb_choreography_open(wb_store *store, const wb_flow_part *part,
+			     wb_choreography **ret, wb_error *err)
+{
+	wb_choreography *c;
+	wb_code code;
+
+	if (!store)
+		return WBI_FAIL(err, WB_EINVAL, "flow: the store is NULL");
+	code = choreography_new(wb_store_service(store), part, &c, err);
+	if (code != WB_OK)
+		return code;
+	c->store = store;
+	c->tables = wbi_store_get_tables(store);
+	c->clock = *wbi_store_clock(store);
+	code = wb_outbox_open(store, NULL, &c->outbox, err);
+	if (code != WB_OK) {
+		wb_choreography_close(c);
+		return code;
+	}
 	*ret = c;
 	return WB_OK;
 }

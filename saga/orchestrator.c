@@ -225,6 +225,7 @@ wb_code wb_orchestrator_open(wb_store *store, const wb_saga *const *sagas,
 	o->handler = (wb_handler)WB_HANDLER_INIT;
 	o->handler.name = WBI_SAGAS_HANDLER;
 	o->handler.types = types;
+	o->handler.hears = WB_HEARS_REPLIES;
 	o->handler.handle = orchestrator_handle;
 	o->handler.timer = orchestrator_timer;
 	o->handler.open = orchestrator_open_state;

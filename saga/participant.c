@@ -468,6 +468,7 @@ wb_code wb_participant_handler(const wb_participant *declared,
 	p->handler = (wb_handler)WB_HANDLER_INIT;
 	p->handler.name = declared->name;
 	p->handler.types = p->types;
+	p->handler.hears = WB_HEARS_COMMANDS;
 	p->handler.attempts_max = PARTICIPANT_ATTEMPTS;
 	p->handler.backoff_min_ms = declared->backoff_min_ms;
 	p->handler.backoff_max_ms =

@@ -33,6 +33,9 @@ struct wb_choreography {
 	bool own[WBI_FLOW_ROWS_MAX];
 };
 
+/* What wb_choreography_open() has to say, but for the store. */
+wb_code wbi_flow_part_check(const wb_flow_part *part, wb_error *err);
+
 /* Texts of a log entry, gathered while a step runs. */
 typedef struct wbi_flow_words {
 	char text[512];

@@ -62,6 +62,13 @@ typedef enum wb_begin {
 	WB_BEGIN_NEXT   /* what comes from now on */
 } wb_begin;
 
+/* By which exchange what a handler names comes to its worker's queue. */
+typedef enum wb_hears {
+	WB_HEARS_EVENTS,   /* bound on wb_worker_options.exchange */
+	WB_HEARS_COMMANDS, /* bound on wb_worker_options.commands */
+	WB_HEARS_REPLIES   /* not bound: sent to the queue by its name */
+} wb_hears;
+
 /*
  * A handler is a consumer: it has a cursor of its own over the inbox journal,
  * under its name. Static data; zero in a numeric field means the default.
@@ -83,6 +90,7 @@ typedef struct wb_handler {
 				    over 10 ms is logged; one over its deadline
 				    is ended, with its process, by the daemon's
 				    supervisor */
+	wb_hears hears;          /* events, unless waybill made the handler */
 	wb_code (*handle)(wb_call *call, const wb_event *event, wb_error *err);
 	/* A timer of this handler is due; NULL: it sets none. Same rules, same
 	 * outcomes; attempts exhausted make a dead letter of it, too. */

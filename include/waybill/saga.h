@@ -26,6 +26,8 @@
 
 #include <waybill/choreography.h>
 #include <waybill/handler.h>
+#include <waybill/participant.h>
+#include <waybill/route.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -116,6 +118,30 @@ wb_orchestrator_handler(const wb_orchestrator *orchestrator);
 WB_API wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 			     const char *name, wb_str id, wb_str content_type,
 			     wb_str data, wb_error *err);
+
+/* What a relay must know of a service's part in sagas. */
+typedef struct wb_saga_routing {
+	size_t size;
+	const wb_route *own; /* routes of yours; NULL with own_count 0 */
+	size_t own_count;
+	const wb_saga *const *sagas; /* of its orchestrator */
+	size_t saga_count;
+	const wb_participant *const *participants;
+	size_t participant_count;
+	const char *commands; /* the exchange; NULL: "commands" */
+} wb_saga_routing;
+
+#define WB_SAGA_ROUTING_INIT WB_SIZED_INIT(wb_saga_routing)
+
+/*
+ * The routes for wb_relay_options: yours first; then, for each type that none
+ * of yours names, the commands of the sagas to `commands` by their type, and
+ * the replies of the participants by the default exchange to the queue in their
+ * reply_to. A route of yours for "#" stays the last: it takes what is left. As
+ * wb_routes_new(); WB_EINVAL: too many, with the cure.
+ */
+WB_API wb_code wb_saga_routes_new(const wb_saga_routing *routing,
+				  wb_routes **ret, wb_error *err);
 
 /* In a call of a local step or of `reply`. */
 WB_API wb_str wb_saga_id(const wb_call *call);

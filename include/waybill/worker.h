@@ -31,7 +31,11 @@ typedef struct wb_worker_options {
 	const char *queue;        /* the consumer group's; the service's name */
 	const char *exchange;     /* bound to it; "events" */
 	const char *const *bind;  /* patterns, NULL behind the last; NULL: all
-				     types that the handlers name */
+				     types of handlers that hear events */
+	const char *commands;     /* bound to it, too; "commands" */
+	const char *const *bind_commands; /* NULL: all types of handlers that
+				     hear commands: participants. None: the
+				     exchange is not asked for either */
 	wb_declare_policy declare;
 	uint32_t delivery_limit;  /* 20 deliveries, then QUEUE.dead */
 	uint32_t prefetch;        /* 1,000 unacked deliveries */

@@ -18,7 +18,7 @@ enum {
 	WBI_CONFIG_FILE_MAX = 1024 * 1024, /* bytes of a file that is read */
 	WBI_CONFIG_TEXT_MAX = 4096,        /* bytes of one value */
 	WBI_CONFIG_ENTRIES_MAX = 256,      /* entries of one list */
-	WBI_CONFIG_KEYS = 56               /* rows of the table */
+	WBI_CONFIG_KEYS = 57               /* rows of the table */
 };
 
 typedef enum wbi_log_format { WBI_LOG_TEXT, WBI_LOG_JSON } wbi_log_format;
@@ -69,7 +69,7 @@ typedef struct wbi_config {
 	uint64_t drain_ms, parked_max_bytes;
 	uint64_t body_max_bytes, headers_max, header_bytes_max;
 	wbi_config_items modules, bind; /* char * */
-	char *queue, *exchange;
+	char *queue, *exchange, *commands;
 	uint64_t delivery_limit, prefetch, dedupe_s;
 	bool id_from_body, no_relay, no_supervisor;
 	uint64_t batch_max, txn_us, pause_us, threads, calls_drain_ms;

@@ -36,7 +36,7 @@ static const wbi_config_field route_fields[] = {
 	{.name = "routing_key", .kind = WBI_CONFIG_TEXT, .arg = "TEMPLATE",
 	 .offset = offsetof(wb_route, routing_key), .init = "{type}",
 	 .help = "Routing key; {type}, {source}, {subject}, {key}, "
-		 "{aggregatetype} and {aggregateid} are filled in."},
+		 "{reply_to}, {aggregatetype} and {aggregateid} are filled in."},
 	{.name = "unroutable", .kind = WBI_CONFIG_CHOICE,
 	 .offset = offsetof(wb_route, unroutable), .init = "park",
 	 .choices = unroutable_choices,
@@ -204,9 +204,12 @@ static const wbi_config_key config_keys[] = {
 			"service's name."),
 	TEXT(exchange, "exchange", WBI_GROUP_WORKER, "NAME",
 		.init = "events", .help = "Exchange that it is bound to."),
+	TEXT(commands, "commands", WBI_GROUP_WORKER, "NAME",
+		.init = "commands", .help = "Exchange of commands: where its "
+		"sagas send them, and participants are bound to."),
 	LIST(bind, "bind", WBI_GROUP_WORKER, "PATTERN", bind_list,
-		.help = "Binding keys of that queue; default: every type that "
-			"a handler names."),
+		.help = "Binding keys of that queue; default: every type of "
+			"event that a handler names."),
 	NUMBER(delivery_limit, "delivery-limit", WBI_GROUP_WORKER, 1, 1000000,
 		"20", .help = "Deliveries of a message before the broker puts "
 		"it into QUEUE.dead."),

@@ -10,7 +10,7 @@ nowhere=amqp://u:geheim@127.0.0.1:1/
 build() {
 	# shellcheck disable=SC2086  # a command and its options
 	${CC:-cc} -shared -fPIC -Wall -Wextra -Werror -o "$1" "$2" \
-		-I"$top/include" ${WB_TEST_CPPFLAGS-}
+		-I"$top" -I"$top/include" ${WB_TEST_CPPFLAGS-}
 }
 module() {
 	cat >"$1.c"
@@ -91,7 +91,7 @@ header large 1 1000 1
 has "too large" "wb_module.size is 1000, this waybill-worker" "$err"
 header empty 1 'sizeof(struct wb_module)' 0
 is "no handlers" 2 $code
-has "says so" "module ./empty.so has no handlers and no projections" "$err"
+has "says so" "module ./empty.so has no handlers, projections, flows, sagas or participants" "$err"
 header handler 1 'sizeof(struct wb_module)' 1 7
 has "a handler of another size" "handler a: its size is 7, not" "$err"
 header nothing 1 'sizeof(struct wb_module)' 1
@@ -104,6 +104,57 @@ check --module ./hello.so --module ./again.so
 is "two handlers of one name" 2 $code
 has "both modules are named" \
 	"two handlers are named hello, in module ./hello.so and in module ./again.so" "$err"
+
+# ---- parts in sagas --------------------------------------------------------
+for name in shop stock; do
+	cp "$tests_dir/modules/$name.c" .
+	build $name.so $name.c
+done
+check --module ./shop.so
+is "a flow and a saga" 0 $code
+has "the flow is told" "flow order: service shop has 3 of its 4 rows" "$out"
+has "the saga is told" "saga trip: 4 steps: note book pay finish" "$out"
+check --module ./stock.so
+is "participants" 0 $code
+has "are told" "participant hotel: hotel.book hotel.cancel" "$out"
+check --module ./shop.so --module ./stock.so
+is "a flow is one service's" 2 $code
+has "both modules are named" \
+	"two handlers are named flow.order, in module ./shop.so and in module ./stock.so (a flow)" "$err"
+# wrong SED-EXPRESSION: the stock with a mistake
+wrong() {
+	sed "$1" stock.c >wrong.c
+	build wrong.so wrong.c
+	check --module ./wrong.so
+}
+wrong 's/.name = "card",/.name = "hotel",/'
+is "two participants of one name" 2 $code
+has "are named" "two handlers are named hotel, in module ./wrong.so" "$err"
+wrong 's/hotel = {.size = sizeof(wb_participant)/hotel = {.size = 7/'
+is "a participant of another size" 2 $code
+has "is named" "participant hotel: its size is 7, not" "$err"
+wrong 's/"hotel.cancel", NULL/NULL, NULL/'
+is "a command without a function" 2 $code
+has "is named" "participant hotel: command 1 (hotel.book)" "$err"
+wrong 's/.count = 1};/.count = 0};/'
+is "a row without its function" 2 $code
+has "is named" "flow order: step take of service stock has no function" "$err"
+wrong 's/.service = "stock"/.service = "store"/'
+is "a service that has no row" 2 $code
+has "is named" 'flow order: no row is of service "store"' "$err"
+sed 's/, .undo = "hotel.cancel"//' shop.c >wrong.c
+build wrong.so wrong.c
+check --module ./wrong.so
+is "a saga that cannot be taken back" 2 $code
+has "is named, with the rule" "saga trip: no-undo: " "$err"
+check --module ./stock.so --route type=card.charge.reply,exchange=x
+is "a route of one's own" 0 $code
+check --module ./stock.so --route 'type=#' --route type=card.charge.reply
+is "but none behind the last" 2 $code
+"$waybill" init --store s9 --service other >/dev/null
+run "$worker" --store s9 --amqp $nowhere --module ./stock.so
+is "a store of another service" 1 $code
+has "is named" 'the part of service "stock", the store is of "other"' "$err"
 
 # ---- configuration ---------------------------------------------------------
 cat >good.yaml <<EOF

@@ -203,14 +203,19 @@ typedef struct rig {
 /* Replies go straight to the queue that asked; commands by their name. */
 static rig *rig_of(void **state, uint64_t seed)
 {
-	static const wb_route replies = {
-		.type = "#.reply", .exchange = "", .routing_key = "{reply_to}"};
+	const wb_participant *const them[] = {&participants[BILLING],
+					      &participants[PARKING]};
+	wb_saga_routing routing = WB_SAGA_ROUTING_INIT;
 	static rig r;
 	test_place *place = *state;
 	wb_error err = WB_ERROR_INIT;
 
 	memset(&trouble, 0, sizeof(trouble));
-	assert_ok(wb_routes_new(&replies, 1, &r.routes, &err), err);
+	routing.sagas = sagas;
+	routing.saga_count = 1;
+	routing.participants = them;
+	routing.participant_count = 2;
+	assert_ok(wb_saga_routes_new(&routing, &r.routes, &err), err);
 	services_init(&r.s, place->dir, seed, kinds, SERVICES, r.routes);
 	services_rest(&r.s);
 	return &r;
