@@ -286,7 +286,8 @@ static wbi_verdict answer_do(mover *v, const wbi_input *in)
 
 	if (m->status != WB_SAGA_RUNNING)
 		return WBI_VERDICT_STALE;
-	/* Only a participant can answer later, only we can have done nothing. */
+	/* Only a participant can answer later, only we can have done nothing.
+	 */
 	if (in->outcome == (local ? WBI_OUTCOME_PENDING : WBI_OUTCOME_RETRY))
 		return WBI_VERDICT_STALE;
 	if (at != WBI_AT_ASKED && at != WBI_AT_PENDING &&
@@ -586,8 +587,8 @@ static wbi_verdict verb_resume(mover *v, const char **ret_why)
 	}
 	verb_unpark(v);
 	verb_deadline(v);
-	if (m->steps[m->current].at == WBI_AT_PENDING)
-		return WBI_VERDICT_MOVED; /* goes on waiting */
+	/* Told again, also if the answer was "later": that which came while it
+	 * was parked was not heard, and will be given again. */
 	verb_again(v);
 	return WBI_VERDICT_MOVED;
 }

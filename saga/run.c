@@ -42,6 +42,7 @@ typedef struct run {
 	bool local;
 	uint32_t local_step;
 	wbi_op local_op;
+	char local_why[WBI_SAGA_TEXT_MAX + 1]; /* it was not done */
 } run;
 
 static const wb_step *run_step(const run *r, uint32_t i)
@@ -368,7 +369,7 @@ static wb_code run_local(run *r, wbi_outcome *ret, wb_error *err)
 			*err = why;
 		return code;
 	}
-	run_text(r->reason, sizeof(r->reason), wb_str_from(why.text));
+	run_text(r->local_why, sizeof(r->local_why), wb_str_from(why.text));
 	*ret = class == WB_CLASS_REJECT ? WBI_OUTCOME_REJECTED
 					: WBI_OUTCOME_RETRY;
 	return WB_OK;
@@ -391,7 +392,7 @@ static wb_code run_reply(run *r, const wbi_saga_input *in, uint32_t step,
 /* ---- all of it
  * ----------------------------------------------------------------------- */
 
-static void run_parked(run *r)
+static void run_parked(run *r, const wbi_saga_input *in)
 {
 	static const char *const texts[] = {
 		"", "keeps failing", "its undo keeps failing",
@@ -402,7 +403,8 @@ static void run_parked(run *r)
 
 	if (m->status != WB_SAGA_PARKED || m->parking >= WBI_COUNT(texts))
 		return;
-	memcpy(last, r->reason, sizeof(last));
+	run_text(last, sizeof(last),
+		 in->reason.len > 0 ? in->reason : wb_str_from(r->reason));
 	snprintf(r->reason, sizeof(r->reason), "%s%s%s%s%.100s",
 		 r->kind ? run_step(r, m->current)->name : "",
 		 r->kind ? ": " : "", texts[m->parking], last[0] ? ": " : "",
@@ -463,14 +465,15 @@ static wb_code run_turn(run *r, const wbi_saga_input *in, bool *ret_moved,
 	if (!*ret_moved)
 		return WB_OK;
 	run_ordered(r, in);
-	if (in->reason.len > 0)
+	/* What is said while it goes back is not why it does. */
+	if (in->reason.len > 0 && before.status != WB_SAGA_COMPENSATING)
 		run_text(r->reason, sizeof(r->reason), in->reason);
 	if (in->input.kind == WBI_INPUT_ANSWER &&
 	    in->input.outcome == WBI_OUTCOME_DONE)
 		code = run_reply(r, in, in->input.step, err);
 	r->local = false;
 	run_turned_back(r, in, &before);
-	run_parked(r);
+	run_parked(r, in);
 	for (size_t i = 0; i < actions.count && code == WB_OK; i++)
 		code = run_action(r, &actions.items[i], err);
 	if (code == WB_OK)
@@ -482,7 +485,6 @@ static wb_code run_rounds(run *r, const wbi_saga_input *first, bool *ret_moved,
 			  wb_error *err)
 {
 	wbi_saga_input in = *first;
-	char why[WBI_SAGA_TEXT_MAX + 1];
 	wb_code code = WB_OK;
 	bool moved = true;
 
@@ -501,8 +503,7 @@ static wb_code run_rounds(run *r, const wbi_saga_input *first, bool *ret_moved,
 		code = run_local(r, &in.input.outcome, err);
 		if (in.input.outcome == WBI_OUTCOME_DONE)
 			continue;
-		memcpy(why, r->reason, sizeof(why));
-		in.reason = wb_str_from(why);
+		in.reason = wb_str_from(r->local_why);
 	}
 	return code;
 }
