@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "saga/machine.h"
 #include "tests/kit/scratch.h"
 #include "tests/sim/town.h"
 
@@ -169,13 +170,329 @@ static void parking_may_die_anywhere(void **state)
 	dies_everywhere(TOWN_PARKING);
 }
 
+/* ---- one thing goes wrong --------------------------------------------------
+ */
+
+#define US_PER_S INT64_C(1000000)
+
+static void assert_saga(town *t, size_t saga, uint8_t status, const char *why)
+{
+	char reason[256] = "";
+	uint8_t is = t->failed ? 0 : town_status(t, saga, reason);
+
+	if (t->failed)
+		fail_msg("%s", t->why);
+	if (is != status || !strstr(reason, why))
+		fail_msg("%s is %u (\"%s\"), not %u (\"%s\")",
+			 t->started[saga].ref, is, reason, status, why);
+}
+
+static town_counts judged(town *t)
+{
+	town_counts c = {0};
+
+	if (!t->failed)
+		town_judge(t, &c);
+	if (t->failed)
+		fail_msg("%s", t->why);
+	return c;
+}
+
+static void away(town *t, int which, int64_t seconds)
+{
+	town_kill(&t->all[which]);
+	t->all[which].down_until_us = t->clock.mono_us + seconds * US_PER_S;
+}
+
+static town *open_town(uint64_t seed)
+{
+	town *t = town_new(seed);
+
+	assert_true(town_open(t));
+	furnish(t);
+	return t;
+}
+
+/* Its commands and answers are lost for as long as it may take, and come all at
+ * once, too late. */
+static void who_is_away_past_the_deadline_has_done_nothing(void **state)
+{
+	(void)state;
+	for (int which = TOWN_BILLING; which <= TOWN_PARKING; which++) {
+		town *t = open_town(11);
+		town_counts c;
+
+		away(t, which, 120);
+		town_book(t, 0, RICH);
+		town_rest(t);
+		assert_saga(t, 0, WB_SAGA_COMPENSATED, "no answer in time");
+		c = judged(t);
+		assert_int_equal(c.paid + c.blocked + c.reserved, 0);
+		town_delete(t);
+	}
+}
+
+/* billing has taken the money, and nobody hears of it. */
+static void an_answer_that_is_lost_is_a_payment_that_is_refunded(void **state)
+{
+	town *t = open_town(12);
+	town_counts c;
+
+	(void)state;
+	t->all[TOWN_BILLING].die_durable = true;
+	for (int i = 0; i < 200 && !t->all[TOWN_BILLING].deaths; i++) {
+		if (i == 0)
+			town_book(t, 0, RICH);
+		/* 1: it is taken in; 2: it is paid */
+		if (t->all[TOWN_PARKING].commits > 3 &&
+		    !t->all[TOWN_BILLING].die_at_commit)
+			t->all[TOWN_BILLING].die_at_commit = 2;
+		town_step(t);
+		t->all[TOWN_BILLING].down_until_us =
+			t->clock.mono_us + 60 * US_PER_S;
+	}
+	assert_int_equal(t->all[TOWN_BILLING].deaths, 1);
+	c = (town_counts){0};
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_COMPENSATED, "no answer in time");
+	c = judged(t);
+	assert_int_equal(c.refunded, 1);
+	assert_int_equal(c.available, DAY_SLOTS);
+	town_delete(t);
+}
+
+/* The pivot: its slot is reserved, its answer late: it is asked, not undone. */
+static void a_lost_answer_of_the_pivot_is_asked_for(void **state)
+{
+	town *t = open_town(13);
+	town_counts c;
+
+	(void)state;
+	town_book(t, 0, ASKED);
+	town_rest(t);
+	town_answer(t, 0, true);
+	t->all[TOWN_PARKING].die_durable = true;
+	t->all[TOWN_PARKING].die_at_commit = 2;
+	while (!t->failed && !t->all[TOWN_PARKING].deaths)
+		town_step(t);
+	t->all[TOWN_PARKING].down_until_us = t->clock.mono_us + 10 * US_PER_S;
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_COMPLETED, "");
+	c = judged(t);
+	assert_int_equal(c.reserved, 1);
+	town_delete(t);
+}
+
+static void who_has_no_time_for_an_hour_has_done_nothing(void **state)
+{
+	(void)state;
+	for (int which = TOWN_BILLING; which <= TOWN_PARKING; which++) {
+		town *t = open_town(14);
+		town_counts c;
+
+		t->all[which].mood.retry_until_us =
+			t->clock.real_us + 3600 * US_PER_S;
+		for (int i = 0; i < DAY_SLOTS; i++)
+			town_book(t, i, RICH);
+		town_rest(t);
+		for (size_t i = 0; i < DAY_SLOTS; i++)
+			assert_saga(t, i, WB_SAGA_COMPENSATED, "");
+		c = judged(t);
+		assert_int_equal(c.available, DAY_SLOTS);
+		assert_int_equal(c.paid + c.pending, 0);
+		town_delete(t);
+	}
+}
+
+/* Nobody answers for the bill until the saga's day is over; then it is too
+ * late to. */
+static void a_bill_that_nobody_answers_for_is_cancelled(void **state)
+{
+	town *t = open_town(15);
+	town_counts c;
+
+	(void)state;
+	town_book(t, 0, ASKED);
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_RUNNING, "");
+	fake_clock_advance_us(&t->clock, 24 * 3600 * US_PER_S);
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_COMPENSATED, "time was over");
+	assert_false(town_answer(t, 0, true));
+	c = judged(t);
+	assert_int_equal(c.cancelled, 1);
+	assert_int_equal(c.available, DAY_SLOTS);
+	town_delete(t);
+}
+
+/* It parks, says so, and is brought to its end by an order. */
+static void an_undo_that_says_no_parks_until_it_is_mended(void **state)
+{
+	town *t = town_new(16);
+	town_counts c;
+
+	(void)state;
+	for (int i = 0; i < BOOKING_STEPS; i++)
+		t->steps[i].undo_attempts_max = 5;
+	assert_true(town_open(t));
+	furnish(t);
+	t->all[TOWN_PARKING].mood.refuse_undo_until_us =
+		t->clock.real_us + 24 * 3600 * US_PER_S;
+	town_book(t, 0, POOR);
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_PARKED,
+		    "block: its undo keeps failing: parking will not take it "
+		    "back");
+	c = judged(t);
+	assert_int_equal(c.parked, 1);
+	assert_int_equal(c.blocked, 1);
+	t->all[TOWN_PARKING].mood.refuse_undo_until_us = 0;
+	assert_true(town_order(t, 0, WBI_VERB_RETRY));
+	town_rest(t);
+	assert_saga(t, 0, WB_SAGA_COMPENSATED, "");
+	c = judged(t);
+	assert_int_equal(c.available, DAY_SLOTS);
+	town_delete(t);
+}
+
+/* ---- everything comes again
+ * --------------------------------------------------- */
+
+/* Each message of the day so often, under other ids, in any order, during it
+ * and long after it. */
+static void what_comes_again_and_too_late_changes_nothing(void **state)
+{
+	unsigned rounds = is_long() ? 100 : 5;
+
+	(void)state;
+	for (unsigned round = 0; round < rounds; round++) {
+		town *t = town_new(100 + round);
+
+		town_open(t);
+		furnish(t);
+		town_book(t, 0, RICH);
+		town_book(t, 0, RICH);
+		town_book(t, 1, POOR);
+		town_book(t, 2, ASKED);
+		town_book(t, 3, ASKED);
+		for (int i = 0; i < 60; i++) {
+			town_resend(t);
+			town_step(t);
+		}
+		town_rest(t);
+		town_door(t, 2, "closed");
+		town_answer(t, 3, true);
+		town_answer(t, 4, false);
+		for (int i = 0; i < 60; i++) {
+			town_resend(t);
+			town_step(t);
+		}
+		town_rest(t);
+		for (int i = 0; i < 200; i++) {
+			town_resend(t);
+			fake_clock_advance_us(&t->clock, 100000);
+			town_step(t);
+		}
+		town_rest(t);
+		assert_day(t, "a day again", round);
+		town_delete(t);
+	}
+}
+
+/* ---- a new definition
+ * ------------------------------------------------------------ */
+
+enum { OLD_SAGAS = 1000, NEW_SAGAS = 10 };
+
+static void restart_booking(town *t, const wb_saga *first,
+			    const wb_saga *second)
+{
+	town_kill(&t->all[TOWN_BOOKING]);
+	t->sagas[0] = first;
+	t->sagas[1] = second;
+	t->saga_count = second ? 2 : 1;
+	for (int i = 0; i < 20; i++)
+		town_step(t);
+}
+
+static uint64_t count_definition(town *t, const char *hash)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		n += !strcmp(town_definition(t, i), hash);
+	return n;
+}
+
+static void who_runs_stays_with_the_definition_it_began_with(void **state)
+{
+	wb_saga newer;
+	wb_step steps[BOOKING_STEPS];
+	char old_hash[65], new_hash[65];
+	town *t = town_new(17);
+	town_counts c;
+
+	(void)state;
+	assert_true(town_open(t));
+	town_account(t, 100000000, "ask");
+	for (int i = 0; i < OLD_SAGAS + NEW_SAGAS; i++)
+		town_slot(t, "open");
+	for (int i = 0; i < OLD_SAGAS; i++)
+		town_book(t, i, 0);
+	town_rest(t);
+	snprintf(old_hash, sizeof(old_hash), "%s", town_definition(t, 0));
+	assert_int_equal(count_definition(t, old_hash), OLD_SAGAS);
+
+	/* The new one is there, the old one gone. */
+	memcpy(steps, t->steps, sizeof(steps));
+	steps[1].deadline_ms = 9000;
+	newer = t->saga;
+	newer.steps = steps;
+	restart_booking(t, &newer, NULL);
+	for (int i = 0; i < NEW_SAGAS; i++)
+		town_book(t, OLD_SAGAS + i, 0);
+	town_rest(t);
+	snprintf(new_hash, sizeof(new_hash), "%s",
+		 town_definition(t, OLD_SAGAS));
+	for (size_t i = 0; i < t->count; i++)
+		assert_true(town_answer(t, i, true));
+	town_rest(t);
+	assert_int_equal(count_definition(t, old_hash), OLD_SAGAS);
+	assert_int_equal(count_definition(t, new_hash), NEW_SAGAS);
+	c = judged(t);
+	assert_int_equal(c.parked, OLD_SAGAS);
+	assert_int_equal(c.completed, NEW_SAGAS);
+	assert_saga(t, 0, WB_SAGA_PARKED, "no module brings the definition");
+
+	/* Both. */
+	restart_booking(t, &newer, &t->saga);
+	for (size_t i = 0; i < OLD_SAGAS; i++)
+		assert_true(town_order(t, i, WBI_VERB_RESUME));
+	town_rest(t);
+	assert_int_equal(count_definition(t, old_hash), OLD_SAGAS);
+	c = judged(t);
+	assert_int_equal(c.completed, OLD_SAGAS + NEW_SAGAS);
+	assert_int_equal(c.paid, OLD_SAGAS + NEW_SAGAS);
+	assert_int_equal(c.reserved, OLD_SAGAS + NEW_SAGAS);
+	town_delete(t);
+}
+
 int main(void)
 {
+#define T(name) cmocka_unit_test(name)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_day_ends_as_it_should),
-		cmocka_unit_test(the_orchestrator_may_die_anywhere),
-		cmocka_unit_test(billing_may_die_anywhere),
-		cmocka_unit_test(parking_may_die_anywhere),
+		T(a_day_ends_as_it_should),
+		T(the_orchestrator_may_die_anywhere),
+		T(billing_may_die_anywhere),
+		T(parking_may_die_anywhere),
+		T(who_is_away_past_the_deadline_has_done_nothing),
+		T(an_answer_that_is_lost_is_a_payment_that_is_refunded),
+		T(a_lost_answer_of_the_pivot_is_asked_for),
+		T(who_has_no_time_for_an_hour_has_done_nothing),
+		T(a_bill_that_nobody_answers_for_is_cancelled),
+		T(an_undo_that_says_no_parks_until_it_is_mended),
+		T(what_comes_again_and_too_late_changes_nothing),
+		T(who_runs_stays_with_the_definition_it_began_with),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

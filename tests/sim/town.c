@@ -193,6 +193,9 @@ static bool town_is_idle(town *t)
 	for (int i = 0; i < TOWN_SERVICES; i++) {
 		wb_worker_stat stat;
 
+		if (!t->all[i].worker &&
+		    t->clock.mono_us < t->all[i].down_until_us)
+			continue;
 		if (!t->all[i].worker)
 			return false;
 		stat = wb_worker_get_stat(t->all[i].worker);

@@ -107,6 +107,7 @@ struct town {
 	int slots, accounts;
 	int64_t balances[TOWN_PLACES_MAX]; /* at the beginning */
 	uint64_t resent;
+	char definition[65];
 	bool failed;
 	char why[512];
 	wb_error err;
@@ -137,6 +138,9 @@ size_t town_book(town *t, int slot, int account);
 void town_door(town *t, int slot, const char *door);
 /* A person answers for its bill; false: that is not pending. */
 bool town_answer(town *t, size_t saga, bool approve);
+/* `waybill saga VERB`: an order, which the worker carries out. False: it is not
+ * possible now. */
+bool town_order(town *t, size_t saga, int verb);
 /* A command or a reply of before comes once more, under another id. */
 void town_resend(town *t);
 
@@ -147,6 +151,8 @@ void town_wrap(town_service *s, const wb_participant *example);
 void town_judge(town *t, town_counts *ret);
 /* The status of a saga (wb_saga_status), and its reason. */
 uint8_t town_status(town *t, size_t saga, char reason[256]);
+/* The hash of the one that it is pinned to; lives until the next call. */
+const char *town_definition(town *t, size_t saga);
 /* Has everything come to its end, as far as it can without anybody? */
 bool town_is_at_rest(town *t);
 

@@ -19,27 +19,47 @@
 #include "lib/store/table.h"
 #include "tests/sim/town.h"
 
-uint8_t town_status(town *t, size_t saga, char reason[256])
+/* Its row, in *ret_txn, which the caller aborts. */
+static bool judge_saga_row(town *t, size_t saga, MDB_txn **ret_txn,
+			   wbi_saga_row *ret)
 {
 	town_service *s = &t->all[TOWN_BOOKING];
 	wbi_saga_id id = {.kind = WBI_SAGA_ORCHESTRATED,
 			  .id = wb_str_from(t->started[saga].ref)};
-	wbi_saga_row row;
-	MDB_txn *txn = NULL;
-	uint8_t status = 0;
 
-	if (wbi_txn_begin(wb_store_env(s->store), false, &txn, &t->err) !=
-		    WB_OK ||
-	    wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
-			 &t->err) != WB_OK) {
-		town_fail(t, "%s: %s", t->started[saga].ref, t->err.text);
-	} else {
-		status = row.status;
+	*ret_txn = NULL;
+	if (wbi_txn_begin(wb_store_env(s->store), false, ret_txn, &t->err) ==
+		    WB_OK &&
+	    wbi_saga_get(*ret_txn, wbi_store_get_tables(s->store), &id, ret,
+			 &t->err) == WB_OK)
+		return true;
+	town_fail(t, "%s: %s", t->started[saga].ref, t->err.text);
+	return false;
+}
+
+uint8_t town_status(town *t, size_t saga, char reason[256])
+{
+	wbi_saga_row row = {.status = 0};
+	MDB_txn *txn;
+
+	if (judge_saga_row(t, saga, &txn, &row))
 		snprintf(reason, 256, "%.*s", (int)row.reason.len,
 			 row.reason.ptr ? row.reason.ptr : "");
-	}
 	wbi_txn_abort(txn);
-	return status;
+	return row.status;
+}
+
+const char *town_definition(town *t, size_t saga)
+{
+	wbi_saga_row row = {.status = 0};
+	MDB_txn *txn;
+
+	t->definition[0] = '\0';
+	if (judge_saga_row(t, saga, &txn, &row))
+		snprintf(t->definition, sizeof(t->definition), "%.*s",
+			 (int)row.definition.len, row.definition.ptr);
+	wbi_txn_abort(txn);
+	return t->definition;
 }
 
 /* One row of the example's, its first three words. */

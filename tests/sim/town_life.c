@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "examples/orchestration/rows.h"
+#include "saga/operator.h"
 #include "tests/sim/town.h"
 
 MDB_txn *town_begin(town_service *s, const char *table, MDB_dbi *ret)
@@ -132,10 +133,29 @@ bool town_answer(town *t, size_t saga, bool approve)
 	}
 	town_log(t, "%s is %s", t->started[saga].ref,
 		 approve ? "approved" : "declined");
-	life_commit(s, txn,
-		    billing_answer(s->store, txn, &tables, ref, approve,
-				   &t->err));
+	life_commit(
+		s, txn,
+		billing_answer(s->store, txn, &tables, ref, approve, &t->err));
 	return true;
+}
+
+bool town_order(town *t, size_t saga, int verb)
+{
+	wbi_order_how how = {.verb = (wbi_verb)verb,
+			     .actor = {wb_str_from("mayor"),
+				       wb_str_from("it has been mended")}};
+	wbi_saga_id id = {.kind = WBI_SAGA_ORCHESTRATED,
+			  .id = wb_str_from(t->started[saga].ref)};
+	wbi_row_key key = wbi_saga_key(&id);
+	wbi_order_item item = {.key = wbi_row_key_str(&key)};
+	size_t count = 0;
+
+	if (wbi_order_give(t->all[TOWN_BOOKING].store, &how, &item, 1, &count,
+			   &t->err) != WB_OK)
+		town_fail(t, "an order: %s", t->err.text);
+	town_log(t, "%s %s: %s", wbi_verb_name(how.verb), t->started[saga].ref,
+		 item.done ? "ordered" : item.text);
+	return item.done;
 }
 
 /* ---- what comes once more -------------------------------------------------
