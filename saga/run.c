@@ -34,6 +34,7 @@ typedef struct run {
 	char definition[WBI_SAGA_HASH_LEN + 1];
 	char content_type[256];
 	char reason[WBI_SAGA_TEXT_MAX + 1];
+	char step[WBI_SAGA_STEP_MAX + 1]; /* as it was */
 	char out[512];
 	size_t out_len;
 	int64_t deadline_us;
@@ -76,6 +77,7 @@ static wb_code run_load(run *r, wb_error *err)
 	run_text(r->definition, sizeof(r->definition), r->old.definition);
 	run_text(r->content_type, sizeof(r->content_type), r->old.content_type);
 	run_text(r->reason, sizeof(r->reason), r->old.reason);
+	run_text(r->step, sizeof(r->step), r->old.step);
 	r->deadline_us = r->old.deadline_us;
 	for (size_t i = 0; i < r->o->count && !r->kind; i++)
 		if (!strcmp(r->o->kinds[i].hash, r->definition))
@@ -109,13 +111,16 @@ static void run_awaits(const run *r, wbi_saga_row *row, char text[300])
 	const wbi_machine *m = &r->machine;
 	const wb_step *step;
 
-	if (!r->kind || m->count == 0)
+	if (m->count == 0 || wbi_saga_status_is_final(m->status))
+		return;
+	if (m->status == WB_SAGA_PARKED)
+		row->awaits = wb_str_from("operator");
+	row->step = wb_str_from(r->step);
+	if (!r->kind)
 		return;
 	step = run_step(r, m->current);
 	row->step = wb_str_from(step->name);
-	if (m->status == WB_SAGA_PARKED) {
-		row->awaits = wb_str_from("operator");
-	} else if (m->status == WB_SAGA_RUNNING && step->command) {
+	if (m->status == WB_SAGA_RUNNING && step->command) {
 		snprintf(text, 300, "%s.reply",
 			 m->steps[m->current].at == WBI_AT_PROBING
 				 ? step->probe
