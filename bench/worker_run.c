@@ -10,7 +10,7 @@
  *                       say (relay_run --rate) to when the commit is seen
  *   --seconds S         N or not, S seconds at most; SIGTERM ends it as well
  *   --store D           made if it is not there
- *   --uri --queue --prefetch --batch --txn-us --pause-us
+ *   --uri --queue --prefetch --batch --txn-us --txn-alone-us --pause-us
  *
  * At the end the counters must add up to what was handled.
  */
@@ -108,9 +108,11 @@ static void run_open_worker(run *r, int argc, char **argv)
 	run_open_handler(r);
 	o.queue = bench_text(argc, argv, "--queue", "bench");
 	o.declare = WB_DECLARE_NEVER;
-	o.prefetch = (uint32_t)bench_number(argc, argv, "--prefetch", 1000);
+	o.prefetch = (uint32_t)bench_number(argc, argv, "--prefetch", 0);
 	o.batch_max = (uint32_t)bench_number(argc, argv, "--batch", 0);
 	o.txn_us = (uint32_t)bench_number(argc, argv, "--txn-us", 0);
+	o.txn_alone_us =
+		(uint32_t)bench_number(argc, argv, "--txn-alone-us", 0);
 	o.pause_us = (uint32_t)bench_number(argc, argv, "--pause-us", 0);
 	if (wb_worker_open(r->store, r->broker, NULL, handlers, 1, &o,
 			   &r->worker, &err) ||

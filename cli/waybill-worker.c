@@ -253,6 +253,7 @@ static wb_worker_options worker_options_of(daemon_state *d)
 	options.dedupe_s = config->dedupe_s;
 	options.batch_max = (uint32_t)config->batch_max;
 	options.txn_us = (uint32_t)config->txn_us;
+	options.txn_alone_us = (uint32_t)config->txn_alone_us;
 	options.pause_us = (uint32_t)config->pause_us;
 	options.poll_ms = (uint32_t)config->poll_ms;
 	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;

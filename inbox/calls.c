@@ -30,9 +30,9 @@
 #include "lib/base/error.h"
 
 enum {
-	CALLS_VERSION = 1,
+	CALLS_VERSION = 2,
 	CALLS_SLOT_SIZE = 512,
-	CALLS_WORDS = 62, /* of a slot's text */
+	CALLS_WORDS = 61, /* of a slot's text */
 	CALLS_BOOT_MAX = 64,
 	CALLS_TRIES = 64 /* of a reader */
 };
@@ -64,6 +64,7 @@ typedef struct calls_slot {
 	_Atomic uint32_t sequence;
 	_Atomic uint32_t end; /* enum wbi_call_end; by whoever knows */
 	_Atomic uint64_t words[CALLS_WORDS];
+	_Atomic uint64_t identity;
 	_Atomic uint64_t thread; /* its pthread_self(): no system call */
 } calls_slot;
 
@@ -219,6 +220,12 @@ static uint32_t calls_text_crc(const calls_text *text)
 			  calls_text_size(text) - from);
 }
 
+void wbi_calls_identify(wbi_calls *calls, unsigned slot, uint64_t identity)
+{
+	atomic_store_explicit(&calls_slot_of(calls, slot)->identity, identity,
+			      memory_order_relaxed);
+}
+
 void wbi_calls_enter(wbi_calls *calls, unsigned slot, const wbi_work_id *id,
 		     bool due, uint32_t deadline_ms, int64_t now_us)
 {
@@ -305,6 +312,8 @@ bool wbi_calls_get(const wbi_calls *calls, unsigned slot, wbi_call_noted *ret)
 	ret->end = end <= WBI_CALL_HUNG ? end : WBI_CALL_UNKNOWN;
 	ret->started_us = text.started_us;
 	ret->deadline_ms = text.deadline_ms;
+	ret->identity = atomic_load_explicit(
+		&calls_slot_of(calls, slot)->identity, memory_order_relaxed);
 	return true;
 }
 

@@ -29,6 +29,7 @@ typedef struct wbi_call_noted {
 	uint8_t end;    /* enum wbi_call_end */
 	int64_t started_us; /* monotonic */
 	uint32_t deadline_ms;
+	uint64_t identity; /* as wbi_calls_identify() had it; else stale */
 	char strings[WBI_CONSUMER_NAME_MAX + 255];
 } wbi_call_noted;
 
@@ -42,6 +43,8 @@ void wbi_calls_close(wbi_calls *calls);
 void wbi_calls_enter(wbi_calls *calls, unsigned slot, const wbi_work_id *id,
 		     bool due, uint32_t deadline_ms, int64_t now_us);
 void wbi_calls_leave(wbi_calls *calls, unsigned slot);
+/* Right before it: which event, for one whose position may be another's. */
+void wbi_calls_identify(wbi_calls *calls, unsigned slot, uint64_t identity);
 
 /* False: no call in this slot, or just changing. Any process, any thread. */
 bool wbi_calls_get(const wbi_calls *calls, unsigned slot, wbi_call_noted *ret);

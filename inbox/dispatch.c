@@ -6,6 +6,9 @@
  *   rows that are due               dispatch_due.c
  *   a batch of new events           dispatch_batch.c
  *
+ * New events may be handled without a step, in the transaction that takes them
+ * in: dispatch_join.c.
+ *
  * What handlers changed, what they emitted, rows that came or went and the
  * cursors that say so are one commit. In memory nothing is taken for true
  * before that commit: `next` of each consumer holds what the open transaction
@@ -50,7 +53,7 @@ int64_t wbi_dispatch_now_us(const wbi_dispatch *d)
 bool wbi_dispatch_is_full(const wbi_dispatch *d)
 {
 	return d->enough || d->calls_made >= d->limit ||
-	       d->mono_us - d->begun_mono_us >= (int64_t)d->options.txn_us;
+	       d->mono_us >= d->full_us;
 }
 
 bool wbi_dispatch_is_trouble(wb_code code)
@@ -164,16 +167,12 @@ static wb_code dispatch_look(wbi_dispatch *d, wb_error *err)
 /* ---- a transaction
  * ------------------------------------------------------------ */
 
-wb_code wbi_dispatch_begin(wbi_dispatch *d, wb_error *err)
+void wbi_dispatch_begin_in(wbi_dispatch *d, MDB_txn *txn, uint32_t share_us)
 {
-	wb_code code =
-		wbi_txn_begin(wb_store_env(d->store), true, &d->txn, err);
-
-	if (code != WB_OK)
-		return code;
-	/* Only now: one may have waited for the lock. */
+	d->txn = txn;
 	d->mono_us = d->begun_mono_us = d->clock->mono_us(d->clock->ctx);
 	d->begun_real_us = d->clock->real_us(d->clock->ctx);
+	d->full_us = d->mono_us + share_us;
 	d->calls_made = 0;
 	d->again = d->enough = false;
 	for (size_t i = 0; i < d->count; i++) {
@@ -183,13 +182,23 @@ wb_code wbi_dispatch_begin(wbi_dispatch *d, wb_error *err)
 		n->position = c->position;
 		n->handled = n->retries = n->dead = n->emitted = 0;
 		n->calls = 0;
-		n->changed = n->halted = n->moved = false;
+		n->changed = n->halted = n->moved = n->met = false;
 		n->due_us = c->due_us;
 		n->crashed = c->crashed;
 		n->died[0] = '\0';
 		c->member = false;
 	}
-	return WB_OK;
+}
+
+wb_code wbi_dispatch_begin(wbi_dispatch *d, wb_error *err)
+{
+	MDB_txn *txn;
+	wb_code code = wbi_txn_begin(wb_store_env(d->store), true, &txn, err);
+
+	/* Its time begins only now: one may have waited for the lock. */
+	if (code == WB_OK)
+		wbi_dispatch_begin_in(d, txn, d->share_us);
+	return code;
 }
 
 static wb_code dispatch_put_row(wbi_dispatch *d, wbi_consumer_run *c,
@@ -243,9 +252,9 @@ static void dispatch_say(wbi_dispatch *d, wbi_consumer_run *c)
 	c->died_unsaid = 0;
 }
 
-/* What `next` says is durable. */
-static void dispatch_apply(wbi_dispatch *d)
+void wbi_dispatch_apply(wbi_dispatch *d)
 {
+	d->apart -= d->calls_made < d->apart ? d->calls_made : d->apart;
 	for (size_t i = 0; i < d->count; i++) {
 		wbi_consumer_run *c = &d->consumers[i];
 		const wbi_consumer_next *n = &c->next;
@@ -266,12 +275,13 @@ static void dispatch_apply(wbi_dispatch *d)
 			c->limit = dispatch_double(d, c->limit);
 		dispatch_say(d, c);
 		c->halted |= n->halted;
+		if (n->met || d->apart == 0)
+			c->suspect = 0;
 	}
 }
 
-wb_code wbi_dispatch_commit(wbi_dispatch *d, wb_error *err)
+wb_code wbi_dispatch_put_rows(wbi_dispatch *d, wb_error *err)
 {
-	MDB_txn *txn = d->txn;
 	wb_code code = WB_OK;
 
 	for (size_t i = 0; i < d->count && code == WB_OK; i++) {
@@ -280,13 +290,21 @@ wb_code wbi_dispatch_commit(wbi_dispatch *d, wb_error *err)
 		if (c->next.changed || c->next.moved)
 			code = dispatch_put_row(d, c, err);
 	}
+	return code;
+}
+
+wb_code wbi_dispatch_commit(wbi_dispatch *d, wb_error *err)
+{
+	MDB_txn *txn = d->txn;
+	wb_code code = wbi_dispatch_put_rows(d, err);
+
 	if (code != WB_OK)
 		return code;
 	d->txn = NULL;
 	code = wbi_txn_commit(txn, err);
 	if (code != WB_OK)
 		return code;
-	dispatch_apply(d);
+	wbi_dispatch_apply(d);
 	return WB_OK;
 }
 
@@ -481,6 +499,11 @@ int wbi_dispatch_fd(const wbi_dispatch *d)
 	return d->pool ? wbi_pool_fd(d->pool) : -1;
 }
 
+void wbi_dispatch_set_share(wbi_dispatch *d, uint32_t txn_us)
+{
+	d->share_us = txn_us;
+}
+
 void wbi_dispatch_stop(wbi_dispatch *d)
 {
 	d->stopping = true;
@@ -539,7 +562,8 @@ static wb_code dispatch_init(wbi_dispatch *d, wb_store *store,
 	d->clock = options->clock ? options->clock : wbi_store_clock(store);
 	d->random = options->random ? options->random : wbi_store_random(store);
 	d->log = options->log ? options->log : wbi_store_log(store);
-	dispatch_set(&d->options.batch_max, 250);
+	dispatch_set(&d->options.batch_max, 1000);
+	dispatch_set(&d->options.prefetch, 3000);
 	dispatch_set(&d->options.txn_us, 1000);
 	dispatch_set(&d->options.pause_us, 50);
 	if (d->options.threads > WBI_POOL_MAX)
@@ -547,6 +571,7 @@ static wb_code dispatch_init(wbi_dispatch *d, wb_store *store,
 				"worker: threads is %" PRIu32 ", at most %d",
 				d->options.threads, (int)WBI_POOL_MAX);
 	d->limit = d->options.batch_max;
+	d->share_us = d->options.txn_us;
 	d->look = true;
 	wbi_buffer_init(&d->record, SIZE_MAX / 4);
 	d->mono_us = d->begun_mono_us = d->clock->mono_us(d->clock->ctx);

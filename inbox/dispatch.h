@@ -5,7 +5,8 @@
  * What does not end inside its call goes to `work` (work.h) in that commit.
  *
  * A step does one of: a batch of new events; rows that are due; outcomes of
- * external calls. Each transaction does about txn_us of work.
+ * external calls. Each transaction does about txn_us of work. New events may be
+ * handled in the transaction that takes them in, without a step.
  */
 #ifndef WBI_DISPATCH_H
 #define WBI_DISPATCH_H
@@ -43,6 +44,21 @@ wb_code wbi_dispatch_step(wbi_dispatch *dispatch, bool wake, wb_error *err);
 int64_t wbi_dispatch_deadline_us(const wbi_dispatch *dispatch);
 /* Readable when an external call has ended; -1: there are no threads. */
 int wbi_dispatch_fd(const wbi_dispatch *dispatch);
+
+/*
+ * Hand events that are being taken in to the handlers, in the transaction that
+ * does so: those behind `before` up to `head`. Only when all handlers stand at
+ * `before` and nothing is in the way, else WB_EAGAIN, and nothing was done.
+ * Another error (WB_ESTATE: a call has failed that had written) spoils the
+ * transaction: the events are to be committed without this, and are handled by
+ * steps. Behind WB_OK say what became of it.
+ */
+wb_code wbi_dispatch_join(wbi_dispatch *dispatch, MDB_txn *txn, uint64_t before,
+			  uint64_t head, wb_error *err);
+void wbi_dispatch_joined(wbi_dispatch *dispatch, bool committed);
+
+/* So much work in a transaction from now on; at first options->txn_us. */
+void wbi_dispatch_set_share(wbi_dispatch *dispatch, uint32_t txn_us);
 
 /* Begin nothing more; done when wbi_dispatch_stopped(). */
 void wbi_dispatch_stop(wbi_dispatch *dispatch);

@@ -118,8 +118,22 @@ static wb_code batch_call(wbi_dispatch *d, wbi_consumer_run *c,
 	return wbi_dispatch_outcome(d, c, subject, end, &d->call_error, err);
 }
 
-/* An event whose call has crashed or hung before: that counts, it is not
- * called again right here. */
+/* An event whose call has crashed or hung before, row.attempts times: that
+ * counts, it is not called again right here. */
+static wb_code batch_charge(wbi_dispatch *d, wbi_consumer_run *c,
+			    wbi_subject *subject, const wb_error *why,
+			    wb_error *err)
+{
+	if (subject->row.attempts >= c->attempts_max)
+		return wbi_dispatch_die(d, c, subject,
+					why->code == WB_ETIMEOUT
+						? WBI_DEAD_HUNG
+						: WBI_DEAD_CRASHED,
+					why, err);
+	subject->row.attempts--; /* the outcome counts it again */
+	return wbi_dispatch_outcome(d, c, subject, WBI_END_RETRY, why, err);
+}
+
 static wb_code batch_crashed(wbi_dispatch *d, wbi_consumer_run *c,
 			     wbi_subject *subject, bool taken, bool *ret_done,
 			     wb_error *err)
@@ -135,14 +149,20 @@ static wb_code batch_crashed(wbi_dispatch *d, wbi_consumer_run *c,
 		return code;
 	}
 	WBI_FAIL(&why, (wb_code)subject->row.code, "%s", text);
-	if (subject->row.attempts >= c->attempts_max)
-		return wbi_dispatch_die(d, c, subject,
-					why.code == WB_ETIMEOUT
-						? WBI_DEAD_HUNG
-						: WBI_DEAD_CRASHED,
-					&why, err);
-	subject->row.attempts--; /* the outcome counts it again */
-	return wbi_dispatch_outcome(d, c, subject, WBI_END_RETRY, &why, err);
+	return batch_charge(d, c, subject, &why, err);
+}
+
+/* The same of one that had no position when it crashed. */
+static wb_code batch_suspect(wbi_dispatch *d, wbi_consumer_run *c,
+			     wbi_subject *subject, bool *ret_done,
+			     wb_error *err)
+{
+	*ret_done = wbi_dispatch_identity(subject->event) == c->suspect;
+	if (!*ret_done)
+		return WB_OK;
+	c->next.met = true;
+	subject->row.attempts = 1;
+	return batch_charge(d, c, subject, &c->suspect_why, err);
 }
 
 static wb_code batch_event(wbi_dispatch *d, wbi_consumer_run *c,
@@ -164,6 +184,8 @@ static wb_code batch_event(wbi_dispatch *d, wbi_consumer_run *c,
 	taken = batch_takes(c, event->type);
 	if (c->next.crashed > 0)
 		code = batch_crashed(d, c, &subject, taken, &done, err);
+	if (code == WB_OK && !done && taken && c->suspect != 0)
+		code = batch_suspect(d, c, &subject, &done, err);
 	if (code != WB_OK || done || !taken)
 		return code;
 	if (c->handler->kind == WB_EXTERNAL)

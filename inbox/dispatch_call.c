@@ -84,6 +84,9 @@ static wb_code call_make(wbi_dispatch *d, wbi_consumer_run *c, bool due)
 	int64_t begun_us = d->mono_us;
 	wb_code code;
 
+	if (d->calls && d->joined)
+		wbi_calls_identify(d->calls, 0,
+				   wbi_dispatch_identity(call->event));
 	if (d->calls)
 		wbi_calls_enter(d->calls, 0, &call->id, due, c->deadline_ms,
 				begun_us);

@@ -27,6 +27,7 @@ typedef struct wbi_consumer_next {
 	bool changed; /* its row is to be written */
 	bool halted;
 	bool moved; /* the position is to be written, too */
+	bool met;   /* the suspect has come */
 	int64_t due_us;
 	uint32_t crashed;
 	char error[WB_ERROR_TEXT_MAX]; /* halted: why */
@@ -50,6 +51,9 @@ typedef struct wbi_consumer_run {
 	bool halted;
 	uint32_t crashed; /* CRASHED rows before its cursor */
 	int64_t due_us;   /* its first row that waits; INT64_MAX: none */
+	uint64_t suspect; /* an event that was called when the last process
+			     ended, and not taken in; 0: none */
+	wb_error suspect_why;
 
 	uint32_t careful; /* so many calls more get a transaction of their own,
 			     for one that had written has failed */
@@ -117,12 +121,17 @@ struct wbi_dispatch {
 			    trouble */
 	bool paused, stopping;
 	wb_error trouble; /* why paused */
+	uint32_t share_us; /* of work in a transaction */
+	uint32_t apart;    /* so many calls more are made only behind the commit
+			      that takes their events in: after a crash in one */
 
 	/* The open transaction. */
 	MDB_txn *txn;
+	bool joined; /* it takes in the events, too */
 	bool again;  /* abort it and do it once more, with more care */
 	bool enough; /* a member of the batch has had its limit of calls */
 	int64_t mono_us, begun_mono_us, begun_real_us;
+	int64_t full_us; /* when its share of time is used up */
 	uint32_t calls_made;
 	struct wb_call call;
 	wb_error call_error, call_trouble;
@@ -141,6 +150,12 @@ struct wbi_dispatch {
 /* d->txn, and every consumer's `next`; the commit makes them true. After an
  * error of either d->txn is to be aborted, if it is still there. */
 wb_code wbi_dispatch_begin(wbi_dispatch *d, wb_error *err);
+/* In a transaction that has been begun, with so much of its time. */
+void wbi_dispatch_begin_in(wbi_dispatch *d, MDB_txn *txn, uint32_t share_us);
+/* Write the consumers' rows, as `next` has them. */
+wb_code wbi_dispatch_put_rows(wbi_dispatch *d, wb_error *err);
+/* What `next` says is durable. */
+void wbi_dispatch_apply(wbi_dispatch *d);
 wb_code wbi_dispatch_commit(wbi_dispatch *d, wb_error *err);
 
 /* Now, UTC, on the monotonic clock's way from the transaction's begin. */
@@ -168,6 +183,11 @@ wb_code wbi_dispatch_declare(wbi_dispatch *d, const wb_handler *const *handlers,
 /* Open each handler, find or make its cursor. */
 wb_code wbi_dispatch_start(wbi_dispatch *d, wb_error *err);
 void wbi_dispatch_end(wbi_dispatch *d);
+
+/* ---- dispatch_join.c --------------------------------------------------- */
+
+/* By what an event is known that has no position yet; never 0. */
+uint64_t wbi_dispatch_identity(const wb_event *event);
 
 /* ---- dispatch_recover.c ------------------------------------------------ */
 

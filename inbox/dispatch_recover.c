@@ -11,6 +11,11 @@
  *   a row that was due         one attempt more, and it waits
  *   an external call           its attempt was counted before it was begun; it
  *                              is given back to all that are not to blame
+ *   an event that is not in    its commit was that of its call (see
+ *   the inbox                  dispatch_join.c), and its position may be
+ *                              another's next time: it is known by its id when
+ *                              it comes again, and that attempt counts then; if
+ *                              this process ends before, it does not
  *
  * To blame is a call that is marked as crashed or hung, or the only one there
  * was. Of several, none of them marked (killed from outside, out of memory), no
@@ -145,18 +150,54 @@ static wb_code recover_die(wbi_dispatch *d, const wbi_call_noted *noted,
 				why, err);
 }
 
+/* Was its event to be taken in by the commit that its call was part of? */
+static wb_code recover_is_joined(wbi_dispatch *d, const wbi_call_noted *noted,
+				 bool *ret, wb_error *err)
+{
+	uint64_t first, head;
+	wb_code code;
+
+	*ret = false;
+	if (noted->due)
+		return WB_OK;
+	code = wbi_journal_range(&d->inbox, d->txn, &first, &head, err);
+	*ret = code == WB_OK && noted->id.position > head;
+	return code;
+}
+
+/* All that was not acked comes again, that one among it. */
+static void recover_suspect(wbi_dispatch *d, const wbi_call_noted *noted,
+			    const wb_error *why)
+{
+	wbi_consumer_run *c = wbi_dispatch_find(d, noted->id.consumer);
+
+	d->apart = 2 * d->options.prefetch;
+	if (!c)
+		return;
+	c->suspect = noted->identity;
+	c->suspect_why = *why;
+}
+
 static wb_code recover_blame(wbi_dispatch *d, const wbi_call_noted *noted,
 			     wb_error *err)
 {
 	wb_error why = WB_ERROR_INIT;
-	wb_code code;
+	bool joined;
+	wb_code code = recover_is_joined(d, noted, &joined, err);
 
+	if (code != WB_OK)
+		return code;
 	recover_why(noted, &why);
 	wbi_log(d->log, WB_LOG_WARN,
 		"handler '%.*s': the last call, of position %" PRIu64
-		", %s: it counts as an attempt",
+		", %s: it counts as an attempt%s",
 		(int)noted->id.consumer.len, noted->id.consumer.ptr,
-		noted->id.position, why.text);
+		noted->id.position, why.text,
+		joined ? " of that event when it comes again" : "");
+	if (joined) {
+		recover_suspect(d, noted, &why);
+		return WB_OK;
+	}
 	if (!noted->due)
 		return recover_event(d, noted, &why, err);
 	code = recover_row(d, noted, &why, err);

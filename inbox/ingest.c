@@ -78,6 +78,7 @@ wb_code wbi_ingest_open(wb_store *store, wb_broker *broker,
 	ingest->journal = wbi_journal_of(store, WBI_INBOX);
 	ingest->state = WB_WORKER_DOWN;
 	ingest->take = options->batch_max;
+	ingest->share_us = options->txn_us;
 	ingest->backoff = (wbi_backoff){options->backoff_min_ms,
 					options->backoff_max_ms, 0};
 	ingest->now_us = ingest->clock->mono_us(ingest->clock->ctx);
@@ -98,6 +99,16 @@ void wbi_ingest_close(wbi_ingest *ingest)
 		return;
 	wbi_ingest_batch_free(&ingest->batch);
 	free(ingest);
+}
+
+void wbi_ingest_set_join(wbi_ingest *ingest, const wbi_ingest_join *join)
+{
+	ingest->join = join;
+}
+
+void wbi_ingest_set_share(wbi_ingest *ingest, uint32_t txn_us)
+{
+	ingest->share_us = txn_us;
 }
 
 /* ---- what there is to say --------------------------------------------- */

@@ -27,6 +27,26 @@ wb_code wbi_ingest_open(wb_store *store, wb_broker *broker,
 void wbi_ingest_close(wbi_ingest *ingest);
 
 /*
+ * Whoever works in the commit of a batch, too, so that there is one and not
+ * two. `within` is called with the batch in `txn`, whose events follow on
+ * position `before` up to `head`. WB_EAGAIN: nothing was done, not now. Any
+ * other error: the transaction is spoilt, and the batch is written again
+ * without it. `after` says of a `within` that ended well what became of it.
+ */
+typedef struct wbi_ingest_join {
+	wb_code (*within)(void *ctx, MDB_txn *txn, uint64_t before,
+			  uint64_t head, wb_error *err);
+	void (*after)(void *ctx, bool committed);
+	void *ctx;
+} wbi_ingest_join;
+
+/* Borrowed; NULL, as at first: nobody. */
+void wbi_ingest_set_join(wbi_ingest *ingest, const wbi_ingest_join *join);
+
+/* So much work in a transaction from now on; at first options->txn_us. */
+void wbi_ingest_set_share(wbi_ingest *ingest, uint32_t txn_us);
+
+/*
  * One bounded step. *ret_committed: events were appended, handlers have work.
  * An error is of class STOP, but for WB_EMISMATCH: the queue belongs to another
  * store, which the error names. No room (quota, disk, map) is no error: it

@@ -165,9 +165,11 @@ typedef struct batch_write {
 	const wbi_store_tables *tables;
 	wbi_seen *seen;
 	uint64_t age_us;
+	const wbi_ingest_join *join; /* NULL: nobody else is in it */
+	bool joined;                 /* its `within` has ended well */
 	uint32_t at, end; /* of the items */
 	uint32_t run;     /* events before `at` that are to be appended */
-	uint64_t head;
+	uint64_t before, head;
 	uint64_t appended, duplicates, refused;
 } batch_write;
 
@@ -286,11 +288,14 @@ static wb_code write_items(batch_write *w, wb_error *err)
 {
 	const wbi_ingest *ingest = w->ingest;
 	const wb_clock *clock = ingest->clock;
-	int64_t end_us = clock->mono_us(clock->ctx) + ingest->options->txn_us;
+	/* Half of it is for those who join. */
+	int64_t end_us = clock->mono_us(clock->ctx) +
+			 (int64_t)ingest->share_us / (w->join ? 2 : 1);
 	uint64_t first;
 	wb_code code = wbi_journal_range(&ingest->journal, w->txn, &first,
 					 &w->head, err);
 
+	w->before = w->head;
 	if (code == WB_OK)
 		code = write_expect(w, err);
 	/* At least one of them, however late it is. */
@@ -345,8 +350,26 @@ static void write_is_durable(batch_write *w, const wbi_ingest_status *status)
 		batch_clear(batch);
 }
 
-wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
-			       wb_error *err)
+/* All that is in the transaction. */
+static wb_code write_all(batch_write *w, wbi_ingest_status *ret, wb_error *err)
+{
+	wb_code code = wbi_seen_open(w->ingest->store, w->txn, &w->seen, err);
+
+	if (code == WB_OK)
+		code = write_items(w, err);
+	if (code == WB_OK)
+		code = write_counts(w, ret, err);
+	wbi_seen_close(w->seen);
+	w->seen = NULL;
+	if (code != WB_OK || !w->join || w->appended == 0)
+		return code;
+	code = w->join->within(w->join->ctx, w->txn, w->before, w->head, err);
+	w->joined = code == WB_OK;
+	return code == WB_EAGAIN ? WB_OK : code;
+}
+
+static wb_code write_once(wbi_ingest *ingest, const wbi_ingest_join *join,
+			  bool *ret_appended, wb_error *err)
 {
 	const ingest_batch *batch = &ingest->batch;
 	uint32_t left = batch->count - batch->done;
@@ -354,6 +377,7 @@ wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
 	batch_write w = {
 		.ingest = ingest,
 		.tables = wbi_store_get_tables(ingest->store),
+		.join = join,
 		.at = batch->done,
 		.end = batch->done +
 		       (left < ingest->take ? left : ingest->take),
@@ -365,20 +389,30 @@ wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
 	code = wbi_txn_begin(wb_store_env(ingest->store), true, &w.txn, err);
 	if (code != WB_OK)
 		return code;
-	code = wbi_seen_open(ingest->store, w.txn, &w.seen, err);
+	code = write_all(&w, &status, err);
 	if (code == WB_OK)
-		code = write_items(&w, err);
-	if (code == WB_OK)
-		code = write_counts(&w, &status, err);
-	wbi_seen_close(w.seen);
-	if (code != WB_OK) {
+		code = wbi_txn_commit(w.txn, err);
+	else
 		wbi_txn_abort(w.txn);
-		return code;
+	if (code == WB_OK) {
+		write_is_durable(&w, &status);
+		*ret_appended = w.appended > 0;
 	}
-	code = wbi_txn_commit(w.txn, err);
-	if (code != WB_OK)
-		return code;
-	write_is_durable(&w, &status);
-	*ret_appended = w.appended > 0;
-	return WB_OK;
+	if (w.joined)
+		join->after(join->ctx, code == WB_OK);
+	return code;
+}
+
+/* What spoilt it may have been theirs who joined: once more without them. */
+wb_code wbi_ingest_batch_write(wbi_ingest *ingest, bool *ret_appended,
+			       wb_error *err)
+{
+	wb_code code;
+
+	if (ingest->join) {
+		code = write_once(ingest, ingest->join, ret_appended, NULL);
+		if (code == WB_OK)
+			return code;
+	}
+	return write_once(ingest, NULL, ret_appended, err);
 }

@@ -94,6 +94,8 @@ struct wbi_ingest {
 	ingest_batch batch;
 	uint32_t take;     /* at most so many per commit: less, near the mark */
 	uint64_t ack_due;  /* committed and not acked up to here; 0: nothing */
+	uint32_t share_us; /* of work in a transaction */
+	const wbi_ingest_join *join; /* in the commit of a batch; NULL */
 	bool again;        /* there is more to do at once */
 	bool paused;       /* there was no room ... */
 	int64_t paused_us; /* ... since */

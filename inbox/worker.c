@@ -179,6 +179,25 @@ static wb_code worker_dispatch(wb_worker *worker, wb_error *err)
 	return wbi_dispatch_step(worker->dispatch, wake, err);
 }
 
+/*
+ * How long may a transaction be? Longer while nobody else writes to the store:
+ * a commit costs the same for many events as for few. Another writer is known
+ * by transactions that are not ours.
+ */
+static void worker_share(wb_worker *worker, uint64_t last_txn)
+{
+	uint32_t share_us = worker->options.txn_us;
+
+	if (worker->own_txn != 0 && last_txn != worker->own_txn)
+		worker->alone_at_us = worker->now_us + WORKER_ALONE_US;
+	worker->own_txn = last_txn;
+	if (worker->now_us >= worker->alone_at_us)
+		share_us = worker->options.txn_alone_us;
+	wbi_dispatch_set_share(worker->dispatch, share_us);
+	if (worker->ingest)
+		wbi_ingest_set_share(worker->ingest, share_us);
+}
+
 /* Each part in turn, until one of them has committed: what comes next waits
  * for the pause behind it. */
 static wb_code worker_turns(wb_worker *worker, wb_error *err)
@@ -189,6 +208,7 @@ static wb_code worker_turns(wb_worker *worker, wb_error *err)
 
 	if (worker->now_us < worker->pause_until_us)
 		return WB_OK;
+	worker_share(worker, before);
 	for (int i = 0; i < 2 && code == WB_OK; i++) {
 		if (worker->turn == WORKER_INGEST)
 			code = worker_ingest(worker, err);
@@ -196,7 +216,8 @@ static wb_code worker_turns(wb_worker *worker, wb_error *err)
 			code = worker_dispatch(worker, err);
 		worker->turn = worker->turn == WORKER_INGEST ? WORKER_DISPATCH
 							     : WORKER_INGEST;
-		if (wbi_env_last_txn(env) == before)
+		worker->own_txn = wbi_env_last_txn(env);
+		if (worker->own_txn == before)
 			continue;
 		worker->pause_until_us =
 			worker->clock->mono_us(worker->clock->ctx) +

@@ -18,7 +18,8 @@ enum {
 	WORKER_CLOSE_US = 2000000, /* a broker's goodbye is awaited so long */
 	WORKER_LOOK_US = 1000,     /* to see a commit that is on its way */
 	WORKER_QUIET_US = 300000,  /* until idle: nothing came for so long */
-	WORKER_NAP_US = 1000       /* of a pause slept within a dispatch */
+	WORKER_NAP_US = 1000,      /* of a pause slept within a dispatch */
+	WORKER_ALONE_US = 10000000 /* without a commit of another writer */
 };
 
 /* Who may open the next write transaction. */
@@ -41,6 +42,7 @@ struct wb_worker {
 	wbi_calls *calls;
 	wbi_dispatch *dispatch;
 	wbi_ingest *ingest; /* NULL without a consumer */
+	wbi_ingest_join join; /* of dispatch in its commits */
 	wb_relay *relay;    /* NULL without options.relay */
 
 	wb_worker_state state;
@@ -56,6 +58,8 @@ struct wb_worker {
 
 	/* what is known of the store */
 	uint64_t seen_txn;   /* the last commit that was looked at */
+	uint64_t own_txn;    /* the last of our own; 0: none yet */
+	int64_t alone_at_us; /* no other writer was seen for so long then */
 	int64_t look_at_us;  /* one is on its way; INT64_MAX: none */
 	bool wake_dispatch, wake_relay;
 	worker_turn turn;

@@ -52,9 +52,10 @@ static void fill(uint32_t *value, uint32_t by)
 static void set_defaults(wb_worker_options *o)
 {
 	fill(&o->delivery_limit, 20);
-	fill(&o->prefetch, 1000);
-	fill(&o->batch_max, 250);
+	fill(&o->prefetch, 3000);
+	fill(&o->batch_max, 1000);
 	fill(&o->txn_us, 1000);
+	fill(&o->txn_alone_us, o->txn_us > 10000 ? o->txn_us : 10000);
 	fill(&o->pause_us, 50);
 	fill(&o->poll_ms, 50);
 	fill(&o->backoff_min_ms, 100);
@@ -76,6 +77,7 @@ static wb_code check_options(const wb_worker_options *o, wb_error *err)
 		{"prefetch", o->prefetch, 65535},
 		{"batch_max", o->batch_max, OPTIONS_BATCH_MAX},
 		{"txn_us", o->txn_us, OPTIONS_TXN_MAX_US},
+		{"txn_alone_us", o->txn_alone_us, OPTIONS_TXN_MAX_US},
 		{"pause_us", o->pause_us, OPTIONS_TXN_MAX_US},
 		{"threads", o->threads, WBI_CALLS_MAX - 1},
 		{"poll_ms", o->poll_ms, OPTIONS_MS_MAX},

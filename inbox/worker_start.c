@@ -45,6 +45,36 @@ static wb_code start_lock(wb_worker *worker, wb_error *err)
 	return WB_EBUSY;
 }
 
+static wb_code start_join(void *ctx, MDB_txn *txn, uint64_t before,
+			  uint64_t head, wb_error *err)
+{
+	wb_worker *worker = ctx;
+
+	return wbi_dispatch_join(worker->dispatch, txn, before, head, err);
+}
+
+static void start_joined(void *ctx, bool committed)
+{
+	wb_worker *worker = ctx;
+
+	wbi_dispatch_joined(worker->dispatch, committed);
+}
+
+static wb_code start_ingest(wb_worker *worker, wb_error *err)
+{
+	wb_code code;
+
+	if (!worker->consumer)
+		return WB_OK;
+	code = wbi_ingest_open(worker->store, worker->consumer,
+			       &worker->options, &worker->ingest, err);
+	if (code != WB_OK)
+		return code;
+	worker->join = (wbi_ingest_join){start_join, start_joined, worker};
+	wbi_ingest_set_join(worker->ingest, &worker->join);
+	return WB_OK;
+}
+
 static wb_code start_parts(wb_worker *worker, wb_error *err)
 {
 	const wb_worker_options *options = &worker->options;
@@ -55,9 +85,8 @@ static wb_code start_parts(wb_worker *worker, wb_error *err)
 		code = wbi_dispatch_open(worker->store, worker->handlers,
 					 worker->handler_count, options,
 					 worker->calls, &worker->dispatch, err);
-	if (code == WB_OK && worker->consumer)
-		code = wbi_ingest_open(worker->store, worker->consumer, options,
-				       &worker->ingest, err);
+	if (code == WB_OK)
+		code = start_ingest(worker, err);
 	if (code == WB_OK && options->relay)
 		code = wb_relay_open(worker->store, worker->publisher,
 				     options->relay, &worker->relay, err);
@@ -85,7 +114,8 @@ wb_code wbi_worker_own(wb_worker *worker, wb_error *err)
 	worker->state = WB_WORKER_DOWN;
 	worker->told_waiting = false;
 	worker->readers_at_us = worker->pause_until_us = worker->now_us;
-	worker->seen_txn = 0;
+	worker->seen_txn = worker->own_txn = 0;
+	worker->alone_at_us = worker->now_us;
 	worker->wake_dispatch = worker->wake_relay = true;
 	wb_error_clear(&worker->why);
 	return WB_OK;

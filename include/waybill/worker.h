@@ -38,15 +38,17 @@ typedef struct wb_worker_options {
 				     exchange is not asked for either */
 	wb_declare_policy declare;
 	uint32_t delivery_limit;  /* 20 deliveries, then QUEUE.dead */
-	uint32_t prefetch;        /* 1,000 unacked deliveries */
+	uint32_t prefetch;        /* 3,000 unacked deliveries */
 	bool id_from_body;        /* a message without any id gets the SHA-256
 				     of its body for one; else it is set aside */
 	wb_limits limits;         /* larger messages are set aside */
 	uint64_t dedupe_s;        /* remember (source, id) this long: 7 days of
 				     the worker's own running time */
 	/* How work is cut up. */
-	uint32_t batch_max;       /* deliveries, or calls, per commit; 250 */
+	uint32_t batch_max;       /* deliveries, or calls, per commit; 1,000 */
 	uint32_t txn_us;          /* work in a transaction; 1,000 */
+	uint32_t txn_alone_us;    /* the same while nobody else has written to
+				     the store for ten seconds; 10,000 */
 	uint32_t pause_us;        /* between two, for other writers; 50 */
 	uint32_t threads;         /* for external handlers; 0: they are called
 				     on the thread of the worker */

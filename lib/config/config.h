@@ -72,7 +72,8 @@ typedef struct wbi_config {
 	char *queue, *exchange, *commands;
 	uint64_t delivery_limit, prefetch, dedupe_s;
 	bool id_from_body, no_relay, no_supervisor;
-	uint64_t batch_max, txn_us, pause_us, threads, calls_drain_ms;
+	uint64_t batch_max, txn_us, txn_alone_us, pause_us, threads;
+	uint64_t calls_drain_ms;
 	uint64_t restart_min_ms, restart_max_ms;
 	int log_level;                   /* wb_log_level */
 	int log_format;                  /* wbi_log_format */

@@ -213,7 +213,7 @@ static const wbi_config_key config_keys[] = {
 	NUMBER(delivery_limit, "delivery-limit", WBI_GROUP_WORKER, 1, 1000000,
 		"20", .help = "Deliveries of a message before the broker puts "
 		"it into QUEUE.dead."),
-	NUMBER(prefetch, "prefetch", WBI_GROUP_WORKER, 1, 65535, "1000",
+	NUMBER(prefetch, "prefetch", WBI_GROUP_WORKER, 1, 65535, "3000",
 		.help = "Deliveries that are not acked yet, at most."),
 	BOOL(id_from_body, "id-from-body", WBI_GROUP_WORKER,
 		.help = "A message without any id gets the SHA-256 of its "
@@ -221,10 +221,14 @@ static const wbi_config_key config_keys[] = {
 	NUMBER(dedupe_s, "dedupe-s", WBI_GROUP_WORKER, 1, 315360000, "604800",
 		.help = "Seconds of the worker's running time that a message "
 			"is remembered, to know it if it comes again."),
-	NUMBER(batch_max, "batch-max", WBI_GROUP_WORKER, 1, 10000, "250",
+	NUMBER(batch_max, "batch-max", WBI_GROUP_WORKER, 1, 10000, "1000",
 		.help = "Deliveries, or calls, per commit at most."),
 	NUMBER(txn_us, "txn-us", WBI_GROUP_WORKER, 1, 1000000, "1000",
-		.help = "Microseconds of work in a write transaction, about."),
+		.help = "Microseconds of work in a write transaction, about, "
+			"while others write to the store, too."),
+	NUMBER(txn_alone_us, "txn-alone-us", WBI_GROUP_WORKER, 1, 1000000,
+		"10000", .help = "The same while no other process has written "
+		"to it for ten seconds."),
 	NUMBER(pause_us, "pause-us", WBI_GROUP_WORKER, 1, 1000000, "50",
 		.help = "Pause between two of them, for other writers."),
 	NUMBER(threads, "threads", WBI_GROUP_WORKER, 0, 64, "4",

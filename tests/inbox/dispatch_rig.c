@@ -183,8 +183,8 @@ void rig_end(rig *r)
 	wb_store_close(r->store);
 }
 
-static uint64_t rig_append_in(rig *r, MDB_txn *txn, const char *type,
-			      const char *key)
+static uint64_t rig_append_one(rig *r, MDB_txn *txn, const char *type,
+			       const char *key)
 {
 	wbi_journal inbox = wbi_journal_of(r->store, WBI_INBOX);
 	wb_event event = {.type = wb_str_from(type),
@@ -209,21 +209,27 @@ uint64_t rig_append(rig *r, const char *type, const char *key)
 	MDB_txn *txn;
 
 	assert_ok(wb_store_begin(r->store, &txn, &r->err), r->err);
-	position = rig_append_in(r, txn, type, key);
+	position = rig_append_one(r, txn, type, key);
 	assert_ok(wb_store_commit(r->store, txn, &r->err), r->err);
 	return position;
+}
+
+void rig_append_in(rig *r, MDB_txn *txn, size_t count, unsigned keys)
+{
+	char key[32];
+
+	for (size_t i = 0; i < count; i++) {
+		snprintf(key, sizeof(key), "k%u", (unsigned)(i % keys));
+		rig_append_one(r, txn, "order.placed", key);
+	}
 }
 
 void rig_append_many(rig *r, size_t count, unsigned keys)
 {
 	MDB_txn *txn;
-	char key[32];
 
 	assert_ok(wb_store_begin(r->store, &txn, &r->err), r->err);
-	for (size_t i = 0; i < count; i++) {
-		snprintf(key, sizeof(key), "k%u", (unsigned)(i % keys));
-		rig_append_in(r, txn, "order.placed", key);
-	}
+	rig_append_in(r, txn, count, keys);
 	assert_ok(wb_store_commit(r->store, txn, &r->err), r->err);
 }
 

@@ -69,6 +69,8 @@ void rig_reopen(rig *r);
 uint64_t rig_append(rig *r, const char *type, const char *key);
 /* `count` of them, with keys k0 to k(keys - 1) in turn. */
 void rig_append_many(rig *r, size_t count, unsigned keys);
+/* The same in a transaction of the caller's. */
+void rig_append_in(rig *r, MDB_txn *txn, size_t count, unsigned keys);
 
 /* Step until nothing is left to do now; fails after very many steps. */
 void rig_run(rig *r);

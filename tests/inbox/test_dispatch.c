@@ -474,6 +474,7 @@ static void a_full_map_costs_time_and_no_attempt(void **state)
 	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
 
 	a->behave = write_much;
+	r->options.batch_max = 250; /* one batch fits, and a part of the next */
 	rig_append_many(r, 400, 400); /* 100 MiB into a map of 64 */
 	rig_open(r);
 	for (unsigned i = 0; i < 200; i++) {
