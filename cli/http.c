@@ -174,6 +174,7 @@ static void completed(void *ctx, struct MHD_Connection *connection, void **own,
 	*own = NULL;
 }
 
+WB_PRINTF(2, 0)
 static void complain(void *ctx, const char *format, va_list args)
 {
 	cli_http *http = ctx;

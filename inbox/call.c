@@ -154,6 +154,7 @@ wb_str wb_event_header(const wb_event *event, const char *name)
 
 /* ---- how a call ends --------------------------------------------------- */
 
+WB_PRINTF(4, 0)
 static wb_code call_end(wb_error *err, wb_code code, const char *where,
 			const char *format, va_list args)
 {

@@ -16,6 +16,7 @@ void wbi_findings_init(wbi_findings *findings, const char *what,
 		.what = what, .found = found, .ctx = ctx, .err = err};
 }
 
+WB_PRINTF(5, 0)
 static void finding_tell(wbi_findings *f, bool warning, const char *rule,
 			 const char *step, const char *format, va_list args)
 {
