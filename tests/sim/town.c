@@ -205,6 +205,30 @@ static bool town_is_idle(town *t)
 	return true;
 }
 
+/* Where everybody stands. */
+static void town_say(town *t)
+{
+	for (int i = 0; i < TOWN_SERVICES; i++) {
+		wb_memory_queue_stat q =
+			wb_memory_get_queue_stat(t->memory, t->all[i].name);
+		wb_worker_stat stat = {.state = WB_WORKER_STOPPED};
+
+		if (t->all[i].worker)
+			stat = wb_worker_get_stat(t->all[i].worker);
+		town_log(t,
+			 "%s is in state %d, idle %d, head %llu, handled "
+			 "%llu, waiting %llu, timers %llu; ready %llu, unacked "
+			 "%llu: %s",
+			 t->all[i].name, (int)stat.state, stat.idle,
+			 (unsigned long long)stat.head,
+			 (unsigned long long)stat.handled,
+			 (unsigned long long)stat.waiting,
+			 (unsigned long long)stat.timers,
+			 (unsigned long long)q.ready,
+			 (unsigned long long)q.unacked, stat.error.text);
+	}
+}
+
 /* Time goes fast while nobody has anything to do. */
 void town_rest(town *t)
 {
@@ -220,15 +244,8 @@ void town_rest(town *t)
 		fake_clock_advance_us(&t->clock, 250000);
 		idle = 4;
 	}
-	for (int i = 0; i < TOWN_SERVICES; i++) {
-		wb_worker_stat stat = {.state = WB_WORKER_STOPPED};
-
-		if (t->all[i].worker)
-			stat = wb_worker_get_stat(t->all[i].worker);
-		town_fail(t, "no rest: %s is in state %d, idle %d: %s",
-			  t->all[i].name, (int)stat.state, stat.idle,
-			  stat.error.text);
-	}
+	town_say(t);
+	town_fail(t, "no rest");
 }
 
 /* ---- the whole -------------------------------------------------------------
@@ -292,13 +309,19 @@ static void town_make(town_service *s)
 		town_fail(t, "%s: %s", s->name, t->err.text);
 }
 
+/* As waybill-worker makes them of the modules. */
 static void town_route(town *t)
 {
-	static const wb_route replies = {
-		.type = "#.reply", .exchange = "", .routing_key = "{reply_to}"};
-
 	for (int i = 0; i < TOWN_SERVICES; i++) {
-		if (wb_routes_new(&replies, 1, &t->routes[i], &t->err) != WB_OK)
+		const wb_participant *participant = &t->all[i].participant;
+		wb_saga_routing routing = WB_SAGA_ROUTING_INIT;
+
+		routing.sagas = t->sagas;
+		routing.saga_count = i == TOWN_BOOKING ? t->saga_count : 0;
+		routing.participants = &participant;
+		routing.participant_count = i == TOWN_BOOKING ? 0 : 1;
+		if (wb_saga_routes_new(&routing, &t->routes[i], &t->err) !=
+		    WB_OK)
 			town_fail(t, "routes: %s", t->err.text);
 		t->relay[i].routes = t->routes[i];
 	}
