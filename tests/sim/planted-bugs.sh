@@ -16,11 +16,15 @@ missed=0
 
 say() { printf '%-44s %s\n' "$1" "$2"; }
 
-# bug NAME FILE SED: plant, build, run, take it out again.
+# bug NAME FILE SED [FILE SED]: plant, build, run, take it out again.
 bug() {
 	case $only in "  " | *" $1 "*) ;; *) return 0 ;; esac
 	cp "$work/src/$2" "$work/sound.c"
 	sed "$3" "$work/sound.c" >"$work/src/$2"
+	if [ $# -gt 3 ]; then
+		cp "$work/src/$4" "$work/sound.too"
+		sed "$5" "$work/sound.too" >"$work/src/$4"
+	fi
 	if cmp -s "$work/sound.c" "$work/src/$2"; then
 		say "$1" "cannot be planted: $2 has changed"
 		missed=1
@@ -40,6 +44,7 @@ bug() {
 		[ -n "$red" ] || missed=1
 	fi
 	cp "$work/sound.c" "$work/src/$2"
+	[ $# -le 3 ] || cp "$work/sound.too" "$work/src/$4"
 }
 
 echo "building a copy"
@@ -93,4 +98,13 @@ bug attempt-charged-to-a-neighbour inbox/dispatch_recover.c \
 	'/^static wb_code recover_event(/,/^}/s/noted->id.position}/noted->id.position + 1}/'
 bug effects-of-a-failed-call-stay inbox/dispatch_call.c \
 	's/if (end != WBI_END_TROUBLE && !apart && call->touched)/if (0)/'
+
+# ---- choreography ----------------------------------------------------------
+bug step-without-its-barrier saga/react.c \
+	'/^static wb_code react_do(/,/^}/s/if (answer != WBI_BARRIER_GO)/if (answer != WBI_BARRIER_GO \&\& old.tombstone)/'
+# It is written with the next call of the service, and not with the step.
+bug barrier-not-in-the-transaction-of-its-step saga/react.c \
+	'/^static wb_code react_acted(/,/^}/s/code = wbi_barrier_acted(&scope->barrier, id, &row, err);/code = WB_OK;\n\twb_choreography *c = scope->choreography;\n\tif (f->pending || row.reply_to.len > 0)\n\t\tcode = wbi_barrier_acted(\&scope->barrier, id, \&row, err);\n\telse if (id->saga.len < 200 \&\& id->step.len < 200) {\n\t\tc->late = true;\n\t\tc->late_saga_len = id->saga.len;\n\t\tc->late_step_len = id->step.len;\n\t\tmemcpy(c->late_saga, id->saga.ptr, id->saga.len);\n\t\tmemcpy(c->late_step, id->step.ptr, id->step.len);\n\t}/
+	/^wb_code wbi_flow_handle(/,/^}/s/code = wbi_barrier_prune(&scope.barrier, WBI_FLOW_PRUNE, err);/code = WB_OK;\n\tif (c->late) {\n\t\twbi_barrier_id id = {wb_str_n(c->late_saga, c->late_saga_len), wb_str_n(c->late_step, c->late_step_len), WBI_BARRIER_DO};\n\t\twbi_barrier row = {.state = WB_STEP_DONE};\n\t\tcode = wbi_barrier_acted(\&scope.barrier, \&id, \&row, err);\n\t\tc->late = false;\n\t}\n\tif (code == WB_OK)\n\t\tcode = wbi_barrier_prune(\&scope.barrier, WBI_FLOW_PRUNE, err);/' \
+	saga/react.h 's/^\tbool own\[WBI_FLOW_ROWS_MAX\];/&\n\tbool late;\n\tchar late_saga[200], late_step[200];\n\tsize_t late_saga_len, late_step_len;/'
 exit $missed

@@ -131,6 +131,15 @@ static const struct {
 	{"worker-backups", MAIN_SERVICE(service_backups)},
 	{"worker-restores", MAIN_SERVICE(service_restores)},
 #undef MAIN_SERVICE
+#define MAIN_TOWN(field) offsetof(sim_tally, town.field)
+	{"towns", MAIN_TOWN(towns)},
+	{"town-bookings", MAIN_TOWN(bookings)},
+	{"town-done", MAIN_TOWN(done)},
+	{"town-refunded", MAIN_TOWN(refunded)},
+	{"town-expired", MAIN_TOWN(expired)},
+	{"town-deaths", MAIN_TOWN(deaths)},
+	{"town-deliveries", MAIN_TOWN(deliveries)},
+#undef MAIN_TOWN
 };
 
 enum { MAIN_COUNTERS = sizeof(main_counters) / sizeof(main_counters[0]) };
@@ -179,6 +188,10 @@ static bool main_run_seed(const sim_arguments *a, uint64_t seed, sim_tally *sum,
 	main_prepare_last_words(seed);
 	good = sim_world_init(w, seed, a->dir, a->verbose ? stderr : NULL) &&
 	       sim_world_run(w);
+	if (good && seed % SIM_CHOREOGRAPHY_EVERY == 0)
+		good = sim_choreography_run(seed, a->dir, a->verbose ? stderr : NULL,
+				    &w->tally.town, &w->digest, w->why,
+				    sizeof(w->why));
 	if (!good) {
 		printf("FAILED seed %" PRIu64 ": %s: repeat it with: "
 		       "waybill-sim --seed %" PRIu64 " --verbose\n",

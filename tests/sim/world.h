@@ -22,6 +22,7 @@
 
 #include "tests/kit/mortal.h"
 #include "tests/sim/service.h"
+#include "tests/sim/choreography.h"
 #include "tests/support/checker.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
@@ -61,6 +62,7 @@ typedef struct sim_tally {
 	uint64_t stream_events, truncated;
 	checker_counts counts;
 	sim_service_tally service;
+	sim_choreography_tally town;
 } sim_tally;
 
 typedef struct sim_world {

@@ -142,6 +142,7 @@ typedef struct town_letter {
 	int64_t due_us; /* monotonic */
 	int to;
 	bool posted, held;
+	bool alias; /* the same event under another id */
 } town_letter;
 
 struct town {

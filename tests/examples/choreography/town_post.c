@@ -84,9 +84,8 @@ static bool post_listens(int service, wb_str type)
 	return false;
 }
 
-static void post_add(town *t, uint64_t index, int to)
+static void post_add(town *t, uint64_t index, int to, bool alias)
 {
-	town_letter *l;
 	int64_t delay_us = 0;
 
 	if (t->letter_count == t->letter_room) {
@@ -104,10 +103,11 @@ static void post_add(town *t, uint64_t index, int to)
 	    seeded_random_chance(&t->random, 500))
 		delay_us = (int64_t)seeded_random_below(
 			&t->random, (uint64_t)t->plan.delay_us);
-	l = &t->letters[t->letter_count++];
-	*l = (town_letter){.index = index,
-			   .due_us = t->clock.mono_us + delay_us,
-			   .to = to};
+	t->letters[t->letter_count++] =
+		(town_letter){.index = index,
+			      .due_us = t->clock.mono_us + delay_us,
+			      .to = to,
+			      .alias = alias};
 }
 
 static void post_collect(town *t)
@@ -115,9 +115,14 @@ static void post_collect(town *t)
 	const wb_message *m;
 
 	while ((m = wb_memory_arrival(t->memory, "post", t->collected))) {
-		for (int to = 0; to < TOWN_SERVICES; to++)
-			if (post_listens(to, m->type))
-				post_add(t, t->collected, to);
+		for (int to = 0; to < TOWN_SERVICES; to++) {
+			if (!post_listens(to, m->type))
+				continue;
+			post_add(t, t->collected, to, false);
+			if (!t->calm &&
+			    seeded_random_chance(&t->random, t->plan.alias))
+				post_add(t, t->collected, to, true);
+		}
 		t->collected++;
 	}
 }
@@ -201,16 +206,17 @@ static void post_deliver(town *t, town_letter *l)
 {
 	const wb_message *m = wb_memory_arrival(t->memory, "post", l->index);
 	uint32_t copies = t->plan.copies ? t->plan.copies : 1;
-	uint32_t aliases = t->plan.aliases;
 
 	if (!t->calm && seeded_random_chance(&t->random, t->plan.duplicate))
 		copies++;
-	if (!t->calm && seeded_random_chance(&t->random, t->plan.alias))
-		aliases++;
+	if (l->alias) {
+		l->posted = post_put_alias(t, m, l->to);
+		return;
+	}
 	for (uint32_t i = 0; i < copies; i++)
 		if (!post_put(t, m, l->to))
 			return; /* no queue yet: all of it later */
-	for (uint32_t i = 0; i < aliases; i++)
+	for (uint32_t i = 0; i < t->plan.aliases; i++)
 		(void)post_put_alias(t, m, l->to);
 	l->posted = true;
 }
