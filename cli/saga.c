@@ -150,19 +150,16 @@ wb_code cli_saga_deadline(MDB_txn *txn, const wbi_store_tables *tables,
 			  deadline_timer(id, row, name), 0},
 		    found;
 	wbi_work work;
-	wb_code code = WB_OK;
+	wb_code code;
 
 	*ret_us = row->deadline_us;
 	*ret_late = false;
 	if (row->deadline_us == 0 || wbi_saga_status_is_final(row->status))
 		return WB_OK;
-	/* Most are not near it: their timers need not be looked at. */
-	if (row->deadline_us + LATE_US <= now_us) {
-		code = wbi_work_first(txn, tables, &at, &found, &work, err);
-		if (code == WB_OK && work.due_us > 0)
-			*ret_us = work.due_us;
-		*ret_late = *ret_us + LATE_US <= now_us;
-	}
+	code = wbi_work_first(txn, tables, &at, &found, &work, err);
+	if (code == WB_OK && work.due_us > 0)
+		*ret_us = work.due_us;
+	*ret_late = *ret_us + LATE_US <= now_us;
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
@@ -188,6 +185,10 @@ static wb_code visit_see(visit *v, const wbi_saga_id *id,
 	wb_code code;
 
 	if (!filter_matches(f, id, row))
+		return WB_OK;
+	/* Most are not near it: their timers need not be looked at. */
+	if (f->stuck && row->status != WB_SAGA_PARKED &&
+	    (row->deadline_us == 0 || row->deadline_us > f->now_us))
 		return WB_OK;
 	code = cli_saga_deadline(v->txn, v->tables, id, row, f->now_us,
 				 &seen.deadline_us, &seen.late, err);

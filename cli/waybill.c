@@ -28,6 +28,8 @@ static const cli_command *const commands[] = {
 	&cli_command_timer_ls,     &cli_command_timer_move,
 	&cli_command_timer_cancel,
 	&cli_command_saga_ls,
+	&cli_command_saga_show,
+	&cli_command_saga_timers,
 	&cli_command_saga_retry,
 	&cli_command_saga_skip,
 	&cli_command_saga_compensate,

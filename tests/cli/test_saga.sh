@@ -85,6 +85,80 @@ done
 run "$waybill" saga ls --store s --after xyz
 is "no place" 2 $code
 
+# ---- show ----------------------------------------------------------------------
+run "$waybill" saga show --store s o-undo
+is "show" 0 $code
+has "what it is" "trip, by orchestration" "$out"
+has "its state" "parked for 2 h" "$out"
+has "its reason" "hold: its undo keeps failing: the latch is stuck" "$out"
+has "what can be done" "possible now     retry, skip, abandon" "$out"
+has "what remains" "remaining        undo hold" "$out"
+has "what came in, what it changed" "go: asked -> rejected; running -> compensating: the road is closed" "$out"
+run "$waybill" saga show --store s o-wait --json
+is "show as JSON" booking "$(at sagas.0.kind)"
+is "its steps" pay "$(at sagas.0.steps.1.step)"
+is "how far one is" asked "$(at sagas.0.steps.1.state)"
+is "its tries" 1 "$(at sagas.0.steps.1.attempts)"
+is "its undo" billing.refund "$(at sagas.0.steps.1.undo)"
+is "what remains, in order" pay "$(at sagas.0.remaining.0)"
+is "and at the end" finish "$(at sagas.0.remaining.2)"
+is "what went out" billing.pay "$(at sagas.0.timeline.1.out.0)"
+is "its body" '{"n":1}' "$(at sagas.0.data)"
+is "its timer" s/o-wait "$(at sagas.0.timers.0.name)"
+run "$waybill" saga show --store s both --json
+is "two of one id: the one" booking "$(at sagas.0.kind)"
+is "and the other" parking "$(at sagas.1.kind)"
+is "what was done here" create "$(at sagas.1.here.0.step)"
+is "its undo data" "slot 7" "$(at sagas.1.here.0.undo)"
+is "what it waits for" 'parking.reserved|parking.unavailable' \
+	"$(at sagas.1.here.0.awaits)"
+is "how long that took" running "$(at sagas.1.timeline.1.before)"
+is "and what became of it" parked "$(at sagas.1.timeline.1.after)"
+case $(at sagas.1.timeline.1.after_seconds) in
+5400*) is "after" 1 1 ;;
+*) is "after" 5400 "$(at sagas.1.timeline.1.after_seconds)" ;;
+esac
+run "$waybill" saga show --store s both --by choreography
+is "only one of them" "" "$(printf '%s' "$out" | grep -o orchestration)"
+run "$waybill" saga show --store s o-done
+has "one that has ended" "completed for" "$out"
+has "how long it took" "ended" "$out"
+run "$waybill" saga show --store s nobody
+is "no such saga" 3 $code
+
+# ---- timers --------------------------------------------------------------------
+run "$waybill" saga timers --store s --json
+is "timers" 0 $code
+is "of a flow" f-wait "$(at timers.0.saga)"
+is "by step" create "$(at timers.0.timer)"
+run "$waybill" saga timers --store s o-wait --json
+is "of one saga: its own" saga "$(at timers.0.timer)"
+is "and its step's" step "$(at timers.1.timer)"
+is "no others" 1 "$(at timers.2.timer >/dev/null; echo $?)"
+run "$waybill" saga timers --store s f-wait --json
+is "of one in a flow" f-wait/create "$(at timers.0.name)"
+run "$waybill" saga timers --store s --before 1h --json
+is "what is due before" s/o-late "$(at timers.0.name)"
+run "$waybill" saga timers --store s o-wait --cancel --why x
+is "which of them?" 2 $code
+run "$waybill" saga timers --store s o-wait --cancel --timer step
+is "why?" 2 $code
+run "$waybill" saga timers --store s nobody --cancel --why x
+is "whose?" 3 $code
+run "$waybill" saga timers --store s o-wait --timer step --to +48h --why slow
+is "move" 0 $code
+is "is audited" 1 "$(audited s 'timer move' s/o-wait)"
+run "$waybill" saga show --store s o-wait --json
+is "show has it" "$(at sagas.0.timers.0.due)" "$(at sagas.0.until)"
+cp -r s t
+run "$waybill" saga timers --store t f-wait --to 1m --why 'no more time'
+is "move it back" 0 $code
+run "$waybill" saga timers --store t o-wait --timer step --cancel --why 'let it'
+is "cancel" 0 $code
+work t
+is "its time is up" parked "$(state t f-wait parking)"
+is "the others' is not" running "$(state t o-wait booking)"
+
 # ---- verbs: what is refused ----------------------------------------------------
 refused() { # NAME TEXT VERB [ARG]...
 	name=$1 text=$2
