@@ -506,6 +506,7 @@ static void connection_free(void *self)
 	wbi_mem_strand(link, take, wbi_mem_now_us(memory));
 	wbi_mem_drop_outstanding(link);
 	wbi_mem_queue_leave(link);
+	wbi_mem_queue_forget_orphans(link);
 	while (link->event_count > 0) {
 		wb_broker_event event;
 

@@ -79,8 +79,7 @@ typedef struct wbi_mem_exchange {
 	char name[WBI_MEM_NAME_MAX + 1];
 	wbi_mem_type type;
 	char alternate[WBI_MEM_NAME_MAX + 1]; /* argument alternate-exchange, "":
-					none; compared as RabbitMQ does, and
-					not followed */
+					none */
 	int64_t hidden_until_us; /* missing before this time */
 } wbi_mem_exchange;
 
@@ -195,7 +194,7 @@ struct wbi_mem_link {
 	bool cancelled; /* the queue is gone; to be told */
 	wbi_mem_list unacked;
 	uint64_t last_tag; /* never starts again: a tag means one delivery */
-	uint64_t orphans_upto; /* tags of a consumer that was cancelled */
+	wbi_mem_list orphans; /* unacked, of queues that were deleted */
 
 	wbi_mem_cut cut;     /* asked for; done in the next step */
 	uint16_t close_code; /* likewise; 0: none */
@@ -245,7 +244,8 @@ uint16_t wbi_mem_declare(wb_memory *memory, const wb_declaration *what,
 /* Put it into every queue it is for. *ret_refused: some queue was full. Returns
  * how many queues it was for. */
 size_t wbi_mem_route(wb_memory *memory, const wbi_mem_exchange *exchange,
-		     wbi_mem_message *message, bool *ret_refused);
+		     wbi_mem_message *message, int64_t now_us,
+		     bool *ret_refused);
 
 /* queue.c */
 bool wbi_mem_queue_put(wb_memory *memory, wbi_mem_queue *queue,
@@ -264,6 +264,8 @@ bool wbi_mem_queue_ask(wbi_mem_link *link, uint64_t tag, bool multiple);
 void wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple);
 void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue);
 void wbi_mem_queue_delete(wbi_mem_queue *queue);
+/* Its channel is closed: nothing of a deleted queue can be settled now. */
+void wbi_mem_queue_forget_orphans(wbi_mem_link *link);
 void wbi_mem_queue_free(wbi_mem_queue *queue);
 
 /* connection.c */

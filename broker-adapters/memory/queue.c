@@ -72,6 +72,20 @@ static bool queue_log(const wb_memory *memory, wbi_mem_queue *queue,
 	return true;
 }
 
+/* Over its length, one that does not reject drops from the front, whatever has
+ * made it so: RabbitMQ does it behind a requeue, too. */
+static void queue_drop_head(wbi_mem_queue *queue)
+{
+	while (queue->max_length >= 0 && !queue->reject_publish &&
+	       queue->ready.count > (uint64_t)queue->max_length) {
+		wbi_mem_entry *entry = queue->ready.first;
+
+		queue_remove(&queue->ready, entry);
+		queue_entry_free(entry);
+		queue->stat.dropped++;
+	}
+}
+
 bool wbi_mem_queue_put(wb_memory *memory, wbi_mem_queue *queue,
 		       wbi_mem_message *message)
 {
@@ -91,12 +105,7 @@ bool wbi_mem_queue_put(wb_memory *memory, wbi_mem_queue *queue,
 	queue->next_place++;
 	queue->stat.arrived++;
 	queue_insert_before(&queue->ready, NULL, entry);
-	if (full) {
-		entry = queue->ready.first;
-		queue_remove(&queue->ready, entry);
-		queue_entry_free(entry);
-		queue->stat.dropped++;
-	}
+	queue_drop_head(queue);
 	return true;
 }
 
@@ -273,6 +282,7 @@ void wbi_mem_queue_leave(wbi_mem_link *link)
 		else
 			queue_requeue(link, entry);
 	}
+	queue_drop_head(queue);
 	while (queue->consumers[i] != link)
 		i++;
 	queue->consumer_count--;
@@ -282,9 +292,9 @@ void wbi_mem_queue_leave(wbi_mem_link *link)
 	link->queue = NULL;
 }
 
-static wbi_mem_entry *queue_find(const wbi_mem_link *link, uint64_t tag)
+static wbi_mem_entry *queue_find(const wbi_mem_list *list, uint64_t tag)
 {
-	wbi_mem_entry *entry = link->unacked.first;
+	wbi_mem_entry *entry = list->first;
 
 	while (entry && entry->tag != tag)
 		entry = entry->next;
@@ -301,36 +311,67 @@ static void queue_settle(wbi_mem_link *link, wbi_mem_entry *entry,
 	queue_entry_free(entry);
 }
 
+static void queue_settle_orphans(wbi_mem_link *link, uint64_t tag,
+				 bool multiple)
+{
+	wbi_mem_entry *entry = link->orphans.first, *next;
+
+	for (; entry; entry = next) {
+		next = entry->next;
+		if (entry->tag != tag && !(multiple && entry->tag < tag))
+			continue;
+		queue_remove(&link->orphans, entry);
+		queue_entry_free(entry);
+	}
+}
+
+void wbi_mem_queue_forget_orphans(wbi_mem_link *link)
+{
+	queue_settle_orphans(link, UINT64_MAX, true);
+}
+
+static void queue_ask_upto(const wbi_mem_list *list, uint64_t tag)
+{
+	for (wbi_mem_entry *e = list->first; e; e = e->next)
+		e->asked = e->asked || e->tag <= tag;
+}
+
 bool wbi_mem_queue_ask(wbi_mem_link *link, uint64_t tag, bool multiple)
 {
-	wbi_mem_entry *entry = queue_find(link, tag);
+	wbi_mem_entry *entry = queue_find(&link->unacked, tag);
 
+	if (!entry)
+		entry = queue_find(&link->orphans, tag);
 	if (!entry || entry->asked)
-		return tag > 0 && tag <= link->orphans_upto;
+		return false;
 	entry->asked = true;
-	for (; multiple && entry; entry = entry->prev)
-		entry->asked = true;
+	if (multiple) {
+		queue_ask_upto(&link->unacked, tag);
+		queue_ask_upto(&link->orphans, tag);
+	}
 	return true;
 }
 
 void wbi_mem_queue_ack(wbi_mem_link *link, uint64_t tag, bool multiple)
 {
-	wbi_mem_entry *entry = queue_find(link, tag);
-
-	if (!entry)
-		return;
-	while (multiple && link->unacked.first != entry)
+	queue_settle_orphans(link, tag, multiple);
+	while (link->unacked.first && multiple &&
+	       link->unacked.first->tag <= tag)
 		queue_settle(link, link->unacked.first,
 			     &link->queue->stat.acked);
-	queue_settle(link, entry, &link->queue->stat.acked);
+	if (!multiple && queue_find(&link->unacked, tag))
+		queue_settle(link, queue_find(&link->unacked, tag),
+			     &link->queue->stat.acked);
 }
 
 void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue)
 {
-	wbi_mem_entry *entry = queue_find(link, tag);
+	wbi_mem_entry *entry = queue_find(&link->unacked, tag);
 
-	if (!entry)
+	if (!entry) {
+		queue_settle_orphans(link, tag, false);
 		return;
+	}
 	if (!requeue) {
 		queue_settle(link, entry, &link->queue->stat.rejected);
 		return;
@@ -338,6 +379,19 @@ void wbi_mem_queue_reject(wbi_mem_link *link, uint64_t tag, bool requeue)
 	queue_remove(&link->unacked, entry);
 	link->queue->stat.unacked--;
 	queue_requeue(link, entry);
+	queue_drop_head(link->queue);
+}
+
+/* What it has handed out may still be settled, though nothing comes of it. */
+static void queue_orphan(wbi_mem_link *link)
+{
+	while (link->unacked.first) {
+		wbi_mem_entry *entry = link->unacked.first;
+
+		queue_remove(&link->unacked, entry);
+		link->queue->stat.unacked--;
+		queue_insert_before(&link->orphans, NULL, entry);
+	}
 }
 
 void wbi_mem_queue_delete(wbi_mem_queue *queue)
@@ -345,9 +399,9 @@ void wbi_mem_queue_delete(wbi_mem_queue *queue)
 	while (queue->consumer_count > 0) {
 		wbi_mem_link *link = queue->consumers[0];
 
+		queue_orphan(link);
 		wbi_mem_queue_leave(link);
 		link->cancelled = true;
-		link->orphans_upto = link->last_tag;
 	}
 	while (queue->ready.first) {
 		wbi_mem_entry *entry = queue->ready.first;

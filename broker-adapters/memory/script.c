@@ -230,7 +230,8 @@ wb_code wb_memory_put(wb_memory *memory, const wb_message *message,
 	copy = wbi_mem_message_copy(message);
 	if (!copy)
 		return WBI_FAIL(err, WB_ENOMEM, "put: out of memory");
-	queues = wbi_mem_route(memory, exchange, copy, &refused);
+	queues = wbi_mem_route(memory, exchange, copy, wbi_mem_now_us(memory),
+			       &refused);
 	wbi_mem_message_unref(copy);
 	wbi_mem_signal(memory);
 	if (queues == 0)

@@ -160,7 +160,7 @@ static void server_down(wbi_mem_link *link, wb_code code, const char *why)
 	link->state = WBI_MEM_DOWN;
 	link->blocked = link->cancelled = false;
 	link->prefetch = 0;
-	link->orphans_upto = 0;
+	wbi_mem_queue_forget_orphans(link);
 	link->close_code = 0;
 	link->cut.set = false;
 	link->memory->stat.downs++;
@@ -182,19 +182,18 @@ static void server_cut(wbi_mem_link *link, const wbi_mem_cut *cut,
 	server_down(link, WB_ECLOSED, "the connection was cut");
 }
 
-static void server_close_channel(wbi_mem_link *link, uint16_t reply_code,
-				 wb_code code, const char *why)
+/* Only declarations stay, which go over a channel of their own. */
+static void server_drop_requests(wbi_mem_link *link)
 {
-	bool consuming = link->queue != NULL;
 	wbi_mem_request *kept = NULL, **kept_end = &kept;
-	wbi_mem_event *event;
 	size_t kept_count = 0;
 
-	/* Declarations go over a channel of their own: they stay. */
 	while (link->requests) {
 		wbi_mem_request *request = link->requests;
 
 		link->requests = request->next;
+		if (request->kind == WBI_MEM_CONSUME)
+			link->consumer = request->token;
 		if (request->kind != WBI_MEM_DECLARE) {
 			free(request);
 			continue;
@@ -208,16 +207,38 @@ static void server_close_channel(wbi_mem_link *link, uint16_t reply_code,
 	link->requests = kept;
 	link->requests_end = kept ? kept_end : &link->requests;
 	link->request_count = kept_count;
-	wbi_mem_queue_leave(link);
-	link->cancelled = link->cancelled || consuming;
-	link->orphans_upto = 0;
-	link->channel = WBI_MEM_SHUT;
-	link->close_code = 0;
-	link->memory->stat.channel_closes++;
-	event = wbi_mem_tell(link, WB_BROKER_CHANNEL_CLOSED, false);
+}
+
+static void server_tell_closed(wbi_mem_link *link, wb_broker_event_kind kind,
+			       uint16_t reply_code, wb_code code,
+			       const char *why)
+{
+	wbi_mem_event *event = wbi_mem_tell(link, kind, false);
+
 	event->code = code;
 	event->reply_code = reply_code;
 	snprintf(event->text, sizeof(event->text), "%s", why);
+	if (kind == WB_BROKER_CANCELLED)
+		event->token = link->consumer;
+}
+
+/* A consumer ends with it, one that is only asked for, too. */
+static void server_close_channel(wbi_mem_link *link, uint16_t reply_code,
+				 wb_code code, const char *why)
+{
+	server_drop_requests(link);
+	wbi_mem_queue_leave(link);
+	wbi_mem_queue_forget_orphans(link);
+	link->channel = WBI_MEM_SHUT;
+	link->close_code = 0;
+	link->memory->stat.channel_closes++;
+	server_tell_closed(link, WB_BROKER_CHANNEL_CLOSED, reply_code, code,
+			   why);
+	if (link->prefetch > 0)
+		server_tell_closed(link, WB_BROKER_CANCELLED, reply_code, code,
+				   why);
+	link->cancelled = false;
+	link->prefetch = 0;
 }
 
 /* ---- reading messages -------------------------------------------------- */
@@ -278,11 +299,12 @@ static bool server_count_cuts(wbi_mem_link *link, int64_t now_us)
 
 static wb_broker_event_kind server_route(wb_memory *memory,
 					 const wbi_mem_exchange *exchange,
-					 wbi_mem_message *message)
+					 wbi_mem_message *message,
+					 int64_t now_us)
 {
 	bool refused;
 
-	if (wbi_mem_route(memory, exchange, message, &refused) == 0)
+	if (wbi_mem_route(memory, exchange, message, now_us, &refused) == 0)
 		return WB_BROKER_RETURNED;
 	return refused ? WB_BROKER_NACKED : WB_BROKER_ACKED;
 }
@@ -290,7 +312,8 @@ static wb_broker_event_kind server_route(wb_memory *memory,
 /* What becomes of a message, with what the script and chaos have to say. */
 static wb_broker_event_kind server_decide(wb_memory *memory,
 					  const wbi_mem_exchange *exchange,
-					  wbi_mem_message *message)
+					  wbi_mem_message *message,
+					  int64_t now_us)
 {
 	if (memory->nack_next > 0) {
 		memory->nack_next--;
@@ -303,9 +326,9 @@ static wb_broker_event_kind server_decide(wb_memory *memory,
 	if (wbi_mem_chance(memory, memory->chaos.return_))
 		return WB_BROKER_RETURNED;
 	if (!wbi_mem_chance(memory, memory->chaos.nack))
-		return server_route(memory, exchange, message);
+		return server_route(memory, exchange, message, now_us);
 	if (wbi_mem_chance(memory, 500) &&
-	    server_route(memory, exchange, message) == WB_BROKER_RETURNED)
+	    server_route(memory, exchange, message, now_us) == WB_BROKER_RETURNED)
 		return WB_BROKER_RETURNED;
 	return WB_BROKER_NACKED;
 }
@@ -348,7 +371,7 @@ static bool server_read_one(wbi_mem_link *link, int64_t now_us,
 				     exchange ? WB_ELIMIT : WB_ENOTFOUND, why);
 		return false;
 	}
-	item->outcome = server_decide(memory, exchange, item->message);
+	item->outcome = server_decide(memory, exchange, item->message, now_us);
 	server_count_outcome(memory, item->outcome);
 	server_schedule(link, item, now_us, batch_due_us);
 	if (server_count_cuts(link, now_us))
@@ -401,33 +424,29 @@ static void server_declare(wbi_mem_link *link, const wbi_mem_request *request,
 		 err.text);
 }
 
+/* What cannot be consumed closes the channel, as RabbitMQ does it. */
 static void server_consume(wbi_mem_link *link, const wbi_mem_request *request)
 {
 	wb_str name = request->declaration.name;
 	wbi_mem_queue *queue = wbi_mem_find_queue(link->memory, name);
 	bool found = queue && queue->exists;
-	bool right = found && wbi_mem_stream_begin(queue, &request->declaration,
-						   &link->stream_next);
-	wbi_mem_event *event = wbi_mem_tell(
-		link, right ? WB_BROKER_CONSUMING : WB_BROKER_CANCELLED, false);
+	char why[WBI_MEM_TEXT_MAX];
 
-	event->token = request->token;
 	link->consumer = request->token;
 	link->cancelled = false;
-	if (right) {
+	if (found && wbi_mem_stream_begin(queue, &request->declaration,
+					  &link->stream_next)) {
+		wbi_mem_tell(link, WB_BROKER_CONSUMING, false)->token =
+			request->token;
 		wbi_mem_queue_join(queue, link);
 		return;
 	}
-	link->prefetch = 0;
-	event->code = found ? WB_EPROTO : WB_ENOTFOUND;
-	event->reply_code = found ? 406 : 404;
-	if (found)
-		snprintf(event->text, sizeof(event->text),
-			 "PRECONDITION_FAILED - invalid " WB_STREAM_OFFSET);
-	else
-		snprintf(event->text, sizeof(event->text),
-			 "NOT_FOUND - no queue '%.*s'", (int)name.len,
-			 name.ptr);
+	snprintf(why, sizeof(why),
+		 found ? "PRECONDITION_FAILED - invalid " WB_STREAM_OFFSET
+		       : "NOT_FOUND - no queue '%.*s'",
+		 (int)name.len, name.ptr);
+	server_close_channel(link, found ? 406 : 404,
+			     found ? WB_EPROTO : WB_ENOTFOUND, why);
 }
 
 static void server_settle(wbi_mem_link *link, const wbi_mem_request *request)
@@ -486,7 +505,8 @@ static void server_read_stragglers(wb_memory *memory, int64_t now_us)
 		memory->stat.stragglers++;
 		if (exchange && item->message->view.body.len <=
 					memory->settings.body_max_bytes)
-			server_route(memory, exchange, item->message);
+			server_route(memory, exchange, item->message,
+				     now_us);
 		wbi_mem_item_free(item);
 	}
 }

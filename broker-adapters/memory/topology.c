@@ -431,22 +431,15 @@ static bool topology_matches(const wbi_mem_binding *binding, wb_str key)
 	return wb_str_eq(wb_str_from(binding->key), key);
 }
 
-size_t wbi_mem_route(wb_memory *memory, const wbi_mem_exchange *exchange,
-		     wbi_mem_message *message, bool *ret_refused)
+/* Through the bindings of one exchange. */
+static size_t topology_route(wb_memory *memory,
+			     const wbi_mem_exchange *exchange,
+			     wbi_mem_message *message, bool *ret_refused)
 {
 	wb_str key = message->view.routing_key;
 	size_t queues = 0;
 
-	*ret_refused = false;
 	memory->routings++;
-	if (exchange->name[0] == '\0') {
-		wbi_mem_queue *queue = wbi_mem_find_queue(memory, key);
-
-		if (!queue || !queue->exists)
-			return 0;
-		*ret_refused = !wbi_mem_queue_put(memory, queue, message);
-		return 1;
-	}
 	for (size_t i = 0; i < memory->binding_count; i++) {
 		wbi_mem_binding *binding = memory->bindings[i];
 
@@ -459,6 +452,34 @@ size_t wbi_mem_route(wb_memory *memory, const wbi_mem_exchange *exchange,
 		queues++;
 		if (!wbi_mem_queue_put(memory, binding->queue, message))
 			*ret_refused = true;
+	}
+	return queues;
+}
+
+size_t wbi_mem_route(wb_memory *memory, const wbi_mem_exchange *exchange,
+		     wbi_mem_message *message, int64_t now_us,
+		     bool *ret_refused)
+{
+	wb_str key = message->view.routing_key;
+	size_t queues = 0;
+
+	*ret_refused = false;
+	if (exchange->name[0] == '\0') {
+		wbi_mem_queue *queue = wbi_mem_find_queue(memory, key);
+
+		if (!queue || !queue->exists)
+			return 0;
+		*ret_refused = !wbi_mem_queue_put(memory, queue, message);
+		return 1;
+	}
+	/* What one has no queue for goes to its alternate, if that is there;
+	 * in a ring of them, once around. */
+	for (size_t i = 0; exchange && i < memory->exchange_count; i++) {
+		queues = topology_route(memory, exchange, message, ret_refused);
+		if (queues > 0 || exchange->alternate[0] == '\0')
+			break;
+		exchange = wbi_mem_find_exchange(
+			memory, wb_str_from(exchange->alternate), now_us);
 	}
 	return queues;
 }
