@@ -311,6 +311,14 @@ size_t wbi_machine_encode(const wbi_machine *machine,
 	return (size_t)(at - ret);
 }
 
+static bool read_bool(reader *r)
+{
+	uint8_t v = read_u8(r);
+
+	r->torn = r->torn || v > 1;
+	return v == 1;
+}
+
 wb_code wbi_machine_decode(wb_str bytes, wbi_machine *ret, wb_error *err)
 {
 	const uint8_t *start = (const uint8_t *)bytes.ptr;
@@ -321,7 +329,7 @@ wb_code wbi_machine_decode(wb_str bytes, wbi_machine *ret, wb_error *err)
 	m.status = read_u8(&r);
 	m.parking = read_u8(&r);
 	m.before = read_u8(&r);
-	m.overdue = read_u8(&r) != 0;
+	m.overdue = read_bool(&r);
 	m.count = read_u8(&r);
 	m.current = read_u8(&r);
 	m.epoch = read_u32(&r);
@@ -330,14 +338,15 @@ wb_code wbi_machine_decode(wb_str bytes, wbi_machine *ret, wb_error *err)
 		r.torn = true;
 	for (uint32_t i = 0; i < m.count && !r.torn; i++) {
 		m.steps[i].at = read_u8(&r);
-		m.steps[i].skipped = read_u8(&r) != 0;
+		m.steps[i].skipped = read_bool(&r);
 		m.steps[i].attempts = read_u32(&r);
 		m.steps[i].undo_attempts = read_u32(&r);
 		if (m.steps[i].at >= WBI_AT_END)
 			r.torn = true;
 	}
 	if (version != MACHINE_VERSION || r.torn || r.at != r.end ||
-	    m.status > WB_SAGA_ABANDONED)
+	    m.status > WB_SAGA_ABANDONED || m.before > WB_SAGA_ABANDONED ||
+	    m.parking > WBI_PARKING_DEFINITION)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"a saga's state is damaged; run waybill fsck");
 	*ret = m;

@@ -92,6 +92,11 @@ static wb_code raw_check(wb_str bytes, wb_error *err)
 				"a message: version %u, this waybill reads %d "
 				"only; use the waybill that wrote it",
 				p[AT_VERSION], (int)RAW_VERSION);
+	if (p[AT_FLAGS] & ~RAW_PERSISTENT)
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"a message: flags %02x, of which this waybill "
+				"knows %02x",
+				p[AT_FLAGS], (unsigned)RAW_PERSISTENT);
 	return WB_OK;
 }
 

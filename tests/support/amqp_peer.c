@@ -178,7 +178,8 @@ static void peer_put_content(amqp_peer *p, wb_str properties,
 	wbi_put_be16(header, AMQP_BASIC_CLASS);
 	wbi_put_be16(header + 2, 0);
 	wbi_put_be64(header + 4, body_size);
-	memcpy(header + 12, properties.ptr, properties.len);
+	if (properties.len > 0)
+		memcpy(header + 12, properties.ptr, properties.len);
 	peer_put_frame(p, AMQP_FRAME_HEADER, 1, header, 12 + properties.len);
 	free(header);
 	while (body.len > 0) {
