@@ -269,6 +269,21 @@ static const wbi_orchestrated *start_kind(const wb_orchestrator *o,
 	return NULL;
 }
 
+/* What it is pinned to is in the store, whichever worker takes it up. */
+static wb_code start_pin(const wb_orchestrator *o, MDB_txn *txn,
+			 const wbi_orchestrated *kind, wb_error *err)
+{
+	wb_str hash = wb_str_n(kind->hash, WBI_SAGA_HASH_LEN), bytes;
+	wb_code code = wbi_saga_def_get(txn, o->tables, hash, &bytes, NULL);
+
+	if (code != WB_ENOTFOUND)
+		return code == WB_OK ? WB_OK
+				     : wbi_saga_def_get(txn, o->tables, hash,
+							&bytes, err);
+	return wbi_saga_def_put(txn, o->tables, hash,
+				wb_str_n(kind->bytes, kind->len), err);
+}
+
 wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 		      const char *name, wb_str id, wb_str content_type,
 		      wb_str data, wb_error *err)
@@ -309,7 +324,9 @@ wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 	row.started_us = o->clock.real_us(o->clock.ctx);
 	row.changed_us = row.since_us = row.started_us;
 	row.machine = wb_str_n(bytes, wbi_machine_encode(&machine, bytes));
-	code = wbi_saga_put(txn, o->tables, &key, NULL, &row, err);
+	code = start_pin(o, txn, kind, err);
+	if (code == WB_OK)
+		code = wbi_saga_put(txn, o->tables, &key, NULL, &row, err);
 	if (code == WB_OK)
 		code = wbi_timer_set(
 			txn, o->tables, wb_str_from(WBI_SAGAS_HANDLER),

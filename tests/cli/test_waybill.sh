@@ -23,7 +23,8 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"projection scan" "projection wait" "projection run" \
 	"projection rebuild" "projection promote" "projection rollback" \
 	"projection discard" "projection diff" "projection pause" \
-	"projection resume" "projection heal" "projection remove"
+	"projection resume" "projection heal" "projection remove" \
+	"saga start" "saga check" "saga graph"
 do
 	run "$waybill" help $command
 	is "help $command" 0 $code
@@ -81,7 +82,8 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"projection scan" "projection wait" "projection run" \
 	"projection rebuild" "projection promote" "projection rollback" \
 	"projection discard" "projection diff" "projection pause" \
-	"projection resume" "projection heal" "projection remove"
+	"projection resume" "projection heal" "projection remove" \
+	"saga start" "saga check" "saga graph"
 do
 	is "the manual has $command" 1 \
 		"$(grep -Ec "^\.It Cm $command( |\$)" "$here/../../man/waybill.1")"
@@ -106,7 +108,8 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"projection scan" "projection wait" "projection run" \
 	"projection rebuild" "projection promote" "projection rollback" \
 	"projection discard" "projection diff" "projection pause" \
-	"projection resume" "projection heal" "projection remove"
+	"projection resume" "projection heal" "projection remove" \
+	"saga start" "saga check" "saga graph"
 do
 	if [ "$command" = relay ]; then
 		run "$relay" --help
