@@ -175,6 +175,7 @@ extern const cli_command cli_command_timer_move;
 extern const cli_command cli_command_timer_cancel;
 extern const cli_command cli_command_saga_ls;
 extern const cli_command cli_command_saga_show;
+extern const cli_command cli_command_saga_stat;
 extern const cli_command cli_command_saga_timers;
 extern const cli_command cli_command_saga_retry;
 extern const cli_command cli_command_saga_skip;

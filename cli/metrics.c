@@ -20,16 +20,25 @@ void cli_metric_head(const char *name, const char *type, const char *help)
 	       type);
 }
 
-void cli_metric_value(const char *service, const char *name, const char *label,
-		      const char *of, double value)
+void cli_metric_sample(const char *service, const char *name,
+		       const cli_metric_label *labels, size_t count,
+		       double value)
 {
 	printf("waybill_%s{service=\"", name);
 	print_label(service);
-	if (label) {
-		printf("\",%s=\"", label);
-		print_label(of);
+	for (size_t i = 0; i < count; i++) {
+		printf("\",%s=\"", labels[i].name);
+		print_label(labels[i].of);
 	}
 	printf("\"} %.17g\n", value);
+}
+
+void cli_metric_value(const char *service, const char *name, const char *label,
+		      const char *of, double value)
+{
+	const cli_metric_label one = {label, of};
+
+	cli_metric_sample(service, name, &one, label ? 1 : 0, value);
 }
 
 void cli_metric_gauge(const char *service, const char *name, double value,

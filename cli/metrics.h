@@ -4,8 +4,18 @@
 #ifndef CLI_METRICS_H
 #define CLI_METRICS_H
 
+#include <stddef.h>
+
 /* `name` without "waybill_"; type "gauge" or "counter". */
 void cli_metric_head(const char *name, const char *type, const char *help);
+typedef struct cli_metric_label {
+	const char *name, *of; /* printable text */
+} cli_metric_label;
+
+/* A sample with labels beside the service's. */
+void cli_metric_sample(const char *service, const char *name,
+		       const cli_metric_label *labels, size_t count,
+		       double value);
 /* A sample; `label` (NULL: none) has the value `of`, printable text. */
 void cli_metric_value(const char *service, const char *name, const char *label,
 		      const char *of, double value);

@@ -29,6 +29,7 @@ static const cli_command *const commands[] = {
 	&cli_command_timer_cancel,
 	&cli_command_saga_ls,
 	&cli_command_saga_show,
+	&cli_command_saga_stat,
 	&cli_command_saga_timers,
 	&cli_command_saga_retry,
 	&cli_command_saga_skip,

@@ -126,6 +126,26 @@ has "how long it took" "ended" "$out"
 run "$waybill" saga show --store s nobody
 is "no such saga" 3 $code
 
+# ---- stat ----------------------------------------------------------------------
+run "$waybill" saga stat --store s
+is "stat" 0 $code
+has "by kind" "booking orchestration" "$out"
+run "$waybill" saga stat --store s --json
+is "parked" 5 "$(at parked)"
+is "and late" 6 "$(at stuck)"
+is "all of them were counted" false "$(at at_least)"
+run "$waybill" saga stat --store s --prometheus
+is "metrics" "" "$(metrics_complaints)"
+has "open, by kind and state" 'waybill_sagas_open{service="booking",kind="parking",by="choreography",state="parked"} 2' "$out"
+has "stuck" 'waybill_sagas_stuck{service="booking",kind="slow",by="orchestration"} 1' "$out"
+has "in all" 'waybill_sagas_parked{service="booking"} 5' "$out"
+has "the oldest" 'waybill_sagas_oldest_age_seconds{service="booking",kind="order"' "$out"
+"$waybill" init --store empty --service booking >/dev/null
+run "$waybill" saga stat --store empty
+has "none" "no saga is open" "$out"
+run "$waybill" saga stat --store empty --prometheus
+is "and its metrics are in order" "" "$(metrics_complaints)"
+
 # ---- timers --------------------------------------------------------------------
 run "$waybill" saga timers --store s --json
 is "timers" 0 $code
