@@ -220,8 +220,22 @@ static void session_dispatch_method(wbi_session *s, const wbi_frame *frame)
 		wbi_session_on_channel(s, frame);
 }
 
+/* RabbitMQ's channel and its reader write side by side: deliveries and confirms
+ * of a channel may come behind its close, until it is open again. */
+static bool session_is_late(const wbi_session *s, const wbi_frame *frame)
+{
+	if (frame->channel != SESSION_CHANNEL || s->stage < SESSION_UP ||
+	    (s->channel != CHANNEL_CLOSED && s->channel != CHANNEL_OPENING))
+		return false;
+	return frame->type != AMQP_FRAME_METHOD ||
+	       (frame->method != AMQP_CHANNEL_CLOSE_METHOD &&
+		frame->method != AMQP_CHANNEL_OPEN_OK_METHOD);
+}
+
 static void session_dispatch(wbi_session *s, const wbi_frame *frame)
 {
+	if (session_is_late(s, frame))
+		return;
 	switch (frame->type) {
 	case AMQP_FRAME_METHOD:
 		session_dispatch_method(s, frame);

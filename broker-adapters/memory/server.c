@@ -232,11 +232,11 @@ static void server_close_channel(wbi_mem_link *link, uint16_t reply_code,
 	link->channel = WBI_MEM_SHUT;
 	link->close_code = 0;
 	link->memory->stat.channel_closes++;
-	server_tell_closed(link, WB_BROKER_CHANNEL_CLOSED, reply_code, code,
-			   why);
 	if (link->prefetch > 0)
 		server_tell_closed(link, WB_BROKER_CANCELLED, reply_code, code,
 				   why);
+	server_tell_closed(link, WB_BROKER_CHANNEL_CLOSED, reply_code, code,
+			   why);
 	link->cancelled = false;
 	link->prefetch = 0;
 }

@@ -43,6 +43,8 @@ static void side_take(side *s, side_connection *c, const wb_broker_event *e)
 		break;
 	}
 	assert_true(c->noted < SIDE_NOTES);
+	if (e->kind == WB_BROKER_DOWN)
+		snprintf(c->down, sizeof(c->down), "%.200s", e->error.text);
 	/* Of CANCELLED broker.h promises no code. */
 	c->notes[c->noted++] = (side_note){
 		e->kind, e->token,
@@ -237,10 +239,11 @@ static bool side_same_notes(const side_connection *model,
 				continue;
 			snprintf(why, size,
 				 "event of kind %d, token %d, reply code %u: "
-				 "the model has %zu, the broker %zu",
+				 "the model has %zu, the broker %zu; last "
+				 "lost: %s",
 				 (int)note->kind, (int)note->token,
 				 note->reply_code, side_count(model, note),
-				 side_count(real, note));
+				 side_count(real, note), real->down);
 			return false;
 		}
 	return true;

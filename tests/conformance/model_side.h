@@ -42,6 +42,7 @@ typedef struct side_connection {
 	size_t delivered;
 	side_note notes[SIDE_NOTES];
 	size_t noted;
+	char down[256]; /* why it was lost the last time */
 } side_connection;
 
 typedef struct side {

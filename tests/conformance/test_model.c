@@ -11,8 +11,10 @@
  * Not drawn, because a client cannot know what comes of it: two consumers of a
  * queue that is not single-active (who gets which message is open); more than
  * one message at a time for a queue that is limited and has a consumer (whether
- * the second finds the first still there is open); dead-lettering, expiry and
- * quorum queues, which the model does not have.
+ * the second finds the first still there is open); a consumer that loses its
+ * channel by a publish behind others (whether one of these was on its way to it
+ * is open); dead-lettering, expiry and quorum queues, which the model does not
+ * have.
  */
 #include "tests/conformance/memory_fixture.h"
 #include "tests/conformance/model_side.h"
@@ -303,6 +305,8 @@ static void draw_publish(script *s, op *o)
 	o->b = draw(s, 20);
 	o->c = limited_is_consumed(s) ? 1 : 1 + draw(s, 4);
 	o->flag = draw(s, 40) == 0;
+	if (o->flag && s->consuming[o->connection] != NOBODY)
+		o->c = 1;
 	s->token += o->c;
 }
 

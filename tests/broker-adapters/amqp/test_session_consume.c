@@ -285,6 +285,27 @@ static void a_closed_channel_voids_its_deliveries_and_the_consumer(void **state)
 	rig_end(&rig);
 }
 
+static void what_comes_late_of_a_closed_channel_is_dropped(void **state)
+{
+	wb_message message = {.exchange = S("events"), .body = S("late")};
+	wb_error err = WB_ERROR_INIT;
+	session_rig rig;
+
+	(void)state;
+	rig_consuming(&rig, NULL, 5);
+	amqp_peer_close_channel(rig.peer, 1, 404, "NOT_FOUND");
+	amqp_peer_deliver(rig.peer, &message, false);
+	amqp_peer_confirm(rig.peer, 1, false, true);
+	rig_expect(&rig, WB_BROKER_CANCELLED, NULL);
+	rig_expect(&rig, WB_BROKER_CHANNEL_CLOSED, NULL);
+	rig_expect_nothing(&rig);
+	assert_ok(wbi_session_reopen(rig.session, &err), err);
+	amqp_peer_deliver(rig.peer, &message, false);
+	rig_expect(&rig, WB_BROKER_CHANNEL_OPEN, NULL);
+	rig_expect_nothing(&rig);
+	rig_end(&rig);
+}
+
 static void a_cancelled_consumer_is_told_with_its_token(void **state)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -550,6 +571,8 @@ int main(void)
 		cmocka_unit_test(a_broker_that_ignores_prefetch_is_left),
 		cmocka_unit_test(
 			a_closed_channel_voids_its_deliveries_and_the_consumer),
+		cmocka_unit_test(
+			what_comes_late_of_a_closed_channel_is_dropped),
 		cmocka_unit_test(a_cancelled_consumer_is_told_with_its_token),
 		cmocka_unit_test(
 			deep_headers_are_delivered_marked_and_undecoded),
