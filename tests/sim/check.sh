@@ -5,4 +5,5 @@ set -eu
 sim=tests/sim/waybill-sim
 "$sim-bytes" 19 160
 "$sim" --seeds 3 --first 900001 --twice
+"$sim-orchestration" --seeds "${WAYBILL_SIM_SEEDS:-20}"
 exec "$sim" --seeds "${WAYBILL_SIM_SEEDS:-60}"

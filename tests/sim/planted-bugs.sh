@@ -12,6 +12,7 @@ stores=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
 trap 'rm -rf "$work" "$stores"' EXIT
 trap 'exit 130' INT TERM
 seeds=1000
+sim=waybill-sim
 missed=0
 
 say() { printf '%-44s %s\n' "$1" "$2"; }
@@ -30,13 +31,13 @@ bug() {
 		missed=1
 		return 0
 	fi
-	if ! make -C "$work/build" -s tests/sim/waybill-sim \
+	if ! make -C "$work/build" -s "tests/sim/$sim" \
 		>"$work/make.log" 2>&1; then
 		say "$1" "does not build"
 		tail -5 "$work/make.log"
 		missed=1
 	else
-		timeout 120 "$work/build/tests/sim/waybill-sim" --failures 1 \
+		timeout 120 "$work/build/tests/sim/$sim" --failures 1 \
 			--seeds $seeds --jobs 2 --dir "$stores" >"$work/out" 2>&1 || :
 		red=$(sed -n 's/^FAILED seed \([0-9]*\): \(.*\): repeat .*/\1: \2/p' \
 			"$work/out" | sort -n | head -n 1)
@@ -51,7 +52,8 @@ echo "building a copy"
 mkdir "$work/src" "$work/build"
 (cd "$src" && tar cf - --exclude=.git .) | (cd "$work/src" && tar xf -)
 (cd "$work/build" && ../src/configure -q >"$work/make.log" 2>&1 &&
-	make -s -j2 tests/sim/waybill-sim >>"$work/make.log" 2>&1) || {
+	make -s -j2 tests/sim/waybill-sim tests/sim/waybill-sim-orchestration \
+		>>"$work/make.log" 2>&1) || {
 	tail -20 "$work/make.log"
 	exit 1
 }
@@ -107,4 +109,24 @@ bug barrier-not-in-the-transaction-of-its-step saga/react.c \
 	'/^static wb_code react_acted(/,/^}/s/code = wbi_barrier_acted(&scope->barrier, id, &row, err);/code = WB_OK;\n\twb_choreography *c = scope->choreography;\n\tif (f->pending || row.reply_to.len > 0)\n\t\tcode = wbi_barrier_acted(\&scope->barrier, id, \&row, err);\n\telse if (id->saga.len < 200 \&\& id->step.len < 200) {\n\t\tc->late = true;\n\t\tc->late_saga_len = id->saga.len;\n\t\tc->late_step_len = id->step.len;\n\t\tmemcpy(c->late_saga, id->saga.ptr, id->saga.len);\n\t\tmemcpy(c->late_step, id->step.ptr, id->step.len);\n\t}/
 	/^wb_code wbi_flow_handle(/,/^}/s/code = wbi_barrier_prune(&scope.barrier, WBI_FLOW_PRUNE, err);/code = WB_OK;\n\tif (c->late) {\n\t\twbi_barrier_id id = {wb_str_n(c->late_saga, c->late_saga_len), wb_str_n(c->late_step, c->late_step_len), WBI_BARRIER_DO};\n\t\twbi_barrier row = {.state = WB_STEP_DONE};\n\t\tcode = wbi_barrier_acted(\&scope.barrier, \&id, \&row, err);\n\t\tc->late = false;\n\t}\n\tif (code == WB_OK)\n\t\tcode = wbi_barrier_prune(\&scope.barrier, WBI_FLOW_PRUNE, err);/' \
 	saga/react.h 's/^\tbool own\[WBI_FLOW_ROWS_MAX\];/&\n\tbool late;\n\tchar late_saga[200], late_step[200];\n\tsize_t late_saga_len, late_step_len;/'
+
+# ---- sagas by orchestration ---------------------------------------------------
+sim=waybill-sim-orchestration
+bug command-carried-out-twice saga/barrier.c \
+	'/^static wb_code barrier_ask_do(/,/^}/s/WBI_BARRIER_DUPLICATE/WBI_BARRIER_GO/'
+bug undo-leaves-no-tombstone saga/barrier.c \
+	'/^static wb_code barrier_nothing(/,/^}/s/if (no_action)/if (no_action \&\& 0)/'
+bug what-is-pending-is-not-undone saga/barrier.c \
+	'/^static wb_code barrier_ask_undo(/,/^}/s/(ret->state == WB_STEP_DONE || ret->state == WB_STEP_PENDING)/ret->state == WB_STEP_DONE/'
+bug duplicate-is-not-answered saga/participant.c \
+	'/^static wb_code command_again(/,/^{/s/^{/{\n\tif (c->op == COMMAND_UNDO)\n\t\treturn WB_OK;/'
+bug unknown-step-is-not-undone saga/machine.c \
+	'/^static bool move_took_effect(/,/^}/s/ || step->at == WBI_AT_UNKNOWN//'
+bug first-step-is-not-undone saga/machine.c \
+	'/^static void move_back(/,/^}/s/i-- > 0;/i-- > 1;/'
+bug pivot-is-guessed-not-asked saga/machine.c \
+	'/^static void move_probe(/,/^}/s/if (!v->saga/if (s->at != WBI_AT_NONE || !v->saga/
+	/^static void move_unknown(/,/^}/s/step->kind == WB_PIVOT/step->kind == WB_PIVOT \&\& 0/'
+bug no-deadline-is-set saga/run.c \
+	'/case WBI_ACTION_DEADLINE:/,/case /s/if (r->local)/if (step)/'
 exit $missed

@@ -27,7 +27,7 @@ enum { MAIN_TURNS = 500, MAIN_ORDERS_MAX = 20, MAIN_JOBS_MAX = 16 };
 #define US_PER_S INT64_C(1000000)
 
 typedef struct arguments {
-	uint64_t first, count, jobs;
+	uint64_t first, count, jobs, failures;
 	bool verbose, twice;
 	const char *dir;
 } arguments;
@@ -107,15 +107,15 @@ static void choose_troubles(world *w)
 	w->kill = some(w, 20);
 	w->book = (uint16_t)(20 + draw(w, 100));
 	w->resend = some(w, 150);
-	w->answer = some(w, 100);
+	w->answer = some(w, 300);
 	w->door = some(w, 20);
-	w->busy = some(w, 15);
-	w->stubborn = some(w, 15);
+	w->busy = some(w, 20);
+	w->stubborn = some(w, 40);
 	w->jump = some(w, 8);
 	w->leave_parked = chance(w, 300);
 	t->commit_trouble = some(w, 60);
 	for (int i = TOWN_BILLING; i <= TOWN_PARKING; i++) {
-		t->all[i].mood.refuse = some(w, 200);
+		t->all[i].mood.refuse = some(w, 150);
 		t->all[i].mood.crash = some(w, 15);
 	}
 	chaos.duplicate = some(w, 300);
@@ -133,7 +133,7 @@ static void choose_troubles(world *w)
 
 static void furnish(world *w)
 {
-	uint64_t slots = 2 + draw(w, 5);
+	uint64_t slots = 2 + draw(w, 40);
 
 	for (uint64_t i = 0; i < slots; i++)
 		town_slot(&w->t, "open");
@@ -344,7 +344,8 @@ static uint64_t run_job(const arguments *a, uint64_t job)
 	tally sum = {0}, one, again;
 	uint64_t bad = 0;
 
-	for (uint64_t i = job; i < a->count && bad < 10; i += a->jobs) {
+	for (uint64_t i = job; i < a->count && bad < a->failures;
+	     i += a->jobs) {
 		memset(&one, 0, sizeof(one));
 		bad += !run_seed(a, a->first + i, &one);
 		add((uint64_t *)&sum, (const uint64_t *)&one, sizeof(one));
@@ -369,6 +370,7 @@ static bool parse(int argc, char **argv, arguments *a)
 		{"seeds", required_argument, NULL, 'n'},
 		{"first", required_argument, NULL, 'f'},
 		{"seed", required_argument, NULL, 's'},
+		{"failures", required_argument, NULL, 'x'},
 		{"jobs", required_argument, NULL, 'j'},
 		{"twice", no_argument, NULL, 't'},
 		{"verbose", no_argument, NULL, 'v'},
@@ -403,14 +405,18 @@ static bool parse(int argc, char **argv, arguments *a)
 
 int main(int argc, char **argv)
 {
-	arguments a = {
-		.first = 1, .count = 100, .jobs = 1, .dir = kit_scratch_base()};
+	arguments a = {.first = 1,
+		       .count = 100,
+		       .jobs = 1,
+		       .failures = 10,
+		       .dir = kit_scratch_base()};
 	uint64_t bad = 0;
 	int status;
 
 	if (!parse(argc, argv, &a)) {
 		puts("Usage: waybill-sim-orchestration [--seeds N] [--first S] "
-		     "[--seed X] [--jobs N] [--twice] [--verbose] [--dir DIR]");
+		     "[--seed X] [--failures N] [--jobs N] [--twice] "
+		     "[--verbose] [--dir DIR]");
 		return 2;
 	}
 	for (uint64_t job = 1; job < a.jobs; job++) {
