@@ -65,7 +65,8 @@ is "a password in a mistyped flag is not shown" 0 \
 
 # ---- manuals ---------------------------------------------------------------
 if command -v mandoc >"$dir/out"; then
-	for page in waybill.1 waybill-relay.8 waybill-worker.8 waybill.conf.5; do
+	for page in waybill.1 waybill-saga.1 waybill-relay.8 waybill-worker.8 \
+		waybill.conf.5; do
 		is "mandoc has no complaint about $page" "" \
 			"$(mandoc -Tlint "$here/../../man/$page" |
 				grep -v 'referenced manual not found')"
@@ -82,11 +83,17 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"projection scan" "projection wait" "projection run" \
 	"projection rebuild" "projection promote" "projection rollback" \
 	"projection discard" "projection diff" "projection pause" \
-	"projection resume" "projection heal" "projection remove" \
-	"saga start" "saga check" "saga graph"
+	"projection resume" "projection heal" "projection remove"
 do
 	is "the manual has $command" 1 \
 		"$(grep -Ec "^\.It Cm $command( |\$)" "$here/../../man/waybill.1")"
+done
+for command in ls stat show timers retry skip compensate abandon resume start \
+	check graph
+do
+	is "the manual has saga $command" 1 \
+		"$(grep -Ec "^\.It Cm $command( |\$)" \
+			"$here/../../man/waybill-saga.1")"
 done
 
 # Each flag that help shows is in the manual, as itself or as a key of the
@@ -109,6 +116,8 @@ for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"projection rebuild" "projection promote" "projection rollback" \
 	"projection discard" "projection diff" "projection pause" \
 	"projection resume" "projection heal" "projection remove" \
+	"saga ls" "saga stat" "saga show" "saga timers" "saga retry" \
+	"saga skip" "saga compensate" "saga abandon" "saga resume" \
 	"saga start" "saga check" "saga graph"
 do
 	if [ "$command" = relay ]; then
@@ -120,6 +129,7 @@ do
 	else
 		run "$waybill" help $command
 		page=waybill.1
+		[ "${command#saga }" = "$command" ] || page=waybill-saga.1
 	fi
 	flags_in_help >"$dir/flags"
 	cat "$dir/flags" >>"$dir/known"
@@ -134,7 +144,7 @@ do
 done
 is "the manuals name no flag that is not there" "" "$(
 	sed -n 's/^\.*.*Fl \([a-z] , \)\{0,1\}\\-\([a-z-]*\).*/\2/p' \
-		"$man/waybill.1" "$man/waybill-relay.8" \
+		"$man/waybill.1" "$man/waybill-saga.1" "$man/waybill-relay.8" \
 		"$man/waybill-worker.8" | sort -u |
 		grep -vxF -f "$dir/known")"
 
