@@ -413,6 +413,8 @@ static wb_code walk_all(wbi_walk *w, wb_error *err)
 		code = wbi_walk_inbox(w, err);
 	if (code == WB_OK && has_main && w->present >= WBI_TABLES_STREAMS)
 		code = wbi_walk_streams(w, err);
+	if (code == WB_OK && has_main && w->present >= WBI_TABLES_ALL)
+		code = wbi_walk_sagas(w, err);
 	if (code == WB_OK && has_relay)
 		code = wbi_walk_relay(w, err);
 	if (code == WB_OK && has_main && has_relay)

@@ -272,6 +272,8 @@ static wb_code walk_work(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 		code = wbi_work_key_parse(key, &id, err);
 	if (code == WB_OK)
 		code = work_check_record(&id, &work, err);
+	if (code == WB_OK && id.lane == WBI_LANE_TIMER)
+		code = wbi_walk_saga_timer(w, &id, &work, err);
 	if (code != WB_OK || id.lane == WBI_LANE_CRASHED)
 		return code;
 	code = work_check_state(w, key, &id, &work, err);

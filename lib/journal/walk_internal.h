@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the parts of the walk share: walk.c has the environments and journals,
- * walk_relay.c, walk_inbox.c and walk_streams.c the tables around them. */
+ * walk_relay.c, walk_inbox.c, walk_streams.c and walk_sagas.c the tables around
+ * them. */
 #ifndef WBI_WALK_INTERNAL_H
 #define WBI_WALK_INTERNAL_H
 
 #include <waybill/event.h>
 
+#include "lib/journal/inbox_rows.h"
 #include "lib/journal/seen.h"
 #include "lib/journal/walk.h"
+#include "lib/store/meta.h"
 #include "lib/store/store.h"
 
 #define WBI_WALK_MAIN "data.mdb"
@@ -18,6 +21,12 @@ typedef struct wbi_walk_journal {
 	const char *name;
 	uint64_t first, head, rows;
 } wbi_walk_journal;
+
+/* What was seen of the sagas' tables; the sum is of hashes of keys. */
+typedef struct wbi_walk_sums {
+	uint64_t open, ended, indexed, expiries;
+	uint64_t barriers, barrier_expiries, barrier_sum;
+} wbi_walk_sums;
 
 typedef struct wbi_walk {
 	const wbi_walk_output *output;
@@ -32,6 +41,7 @@ typedef struct wbi_walk {
 	uint64_t stream_records;        /* of the outbox */
 	struct wbi_walk_streams *streams;
 	wbi_seen_sum seen;
+	wbi_walk_sums sagas;
 	wbi_check_result result;
 	uint64_t total;
 	int64_t told_us;
@@ -72,5 +82,9 @@ wb_code wbi_walk_relay_cursor(wbi_walk *w, wb_error *err);
 wb_code wbi_walk_inbox(wbi_walk *w, wb_error *err);
 /* All of the streams', once the outbox was walked. */
 wb_code wbi_walk_streams(wbi_walk *w, wb_error *err);
+/* All of the sagas'; and, on the way through the inbox's, a timer. */
+wb_code wbi_walk_sagas(wbi_walk *w, wb_error *err);
+wb_code wbi_walk_saga_timer(const wbi_walk *w, const wbi_work_id *id,
+			    const wbi_work *work, wb_error *err);
 
 #endif

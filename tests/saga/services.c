@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "lib/journal/maintain.h"
 #include "tests/support/place.h"
 #include "tests/support/testing.h"
 
@@ -70,10 +71,30 @@ void services_init(services *r, const char *dir, uint64_t seed,
 	}
 }
 
+static void service_finding(void *ctx, const wbi_finding *finding)
+{
+	const service *s = ctx;
+
+	print_error("%s: %s: %s\n", s->kind->name, finding->table,
+		    finding->text);
+}
+
+/* In whatever state a test leaves it, it is sound. */
+static void service_check(service *s)
+{
+	const wbi_check_report report = {.finding = service_finding, .ctx = s};
+	wb_error err = WB_ERROR_INIT;
+	wbi_check_result result;
+
+	assert_ok(wbi_store_check(s->dir, &report, &result, &err), err);
+}
+
 void services_fini(services *r)
 {
 	for (int i = 0; i < r->count; i++)
 		service_kill(&r->all[i]);
+	for (int i = 0; i < r->count; i++)
+		service_check(&r->all[i]);
 	wb_memory_free(r->memory);
 }
 

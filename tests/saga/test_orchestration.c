@@ -11,6 +11,7 @@
 #include <waybill/participant.h>
 #include <waybill/saga.h>
 
+#include "lib/journal/maintain.h"
 #include "lib/journal/saga_rows.h"
 #include "tests/saga/services.h"
 #include "tests/support/place.h"
@@ -441,6 +442,84 @@ static void whatever_happens_each_saga_ends_whole(void **state)
 	rig_fini(r);
 }
 
+static void until_paid(rig *r, const char *id)
+{
+	bool paid = false;
+
+	for (int i = 0; i < 10000 && !paid; i++) {
+		MDB_dbi dbi;
+		MDB_txn *txn = service_begin(&r->s.all[BILLING], &dbi);
+
+		paid = state_is(txn, dbi, wb_str_from(id), "paid");
+		wb_store_abort(txn);
+		if (!paid)
+			services_step(&r->s);
+	}
+	assert_true(paid);
+}
+
+/* As it was at the backup, while the others have lived on. */
+static void booking_goes_back(rig *r, test_place *place)
+{
+	const char *copy = test_path(place->dir, "copy");
+	wb_error err = WB_ERROR_INIT;
+	service *s = &r->s.all[BOOKING];
+
+	service_kill(s);
+	test_remove_tree(s->dir);
+	assert_ok(wbi_store_restore(copy, s->dir, NULL, &err), err);
+	service_start(&r->s, BOOKING);
+}
+
+static void booking_is_saved(rig *r, test_place *place)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	assert_ok(wbi_store_backup(r->s.all[BOOKING].dir,
+				   test_path(place->dir, "copy"), NULL, &err),
+		  err);
+}
+
+/* It asks again, and is told again what was done: nothing is done twice. */
+static void a_restored_orchestrator_comes_to_the_same_end(void **state)
+{
+	rig *r = rig_of(state, 9);
+
+	start(r, "a:1");
+	until_paid(r, "a:1");
+	assert_status(r, "a:1", WB_SAGA_RUNNING);
+	booking_is_saved(r, *state);
+	services_rest(&r->s);
+	assert_status(r, "a:1", WB_SAGA_COMPLETED);
+	booking_goes_back(r, *state);
+	assert_status(r, "a:1", WB_SAGA_RUNNING);
+	wait_s(r, 60);
+	assert_ends(r, "a:1", WB_SAGA_COMPLETED, "completed", "paid", "a",
+		    "reserved");
+	rig_fini(r);
+}
+
+/* What was undone stays undone: its commands of then are too old. */
+static void a_restored_orchestrator_does_not_bring_back_what_was_undone(
+	void **state)
+{
+	rig *r = rig_of(state, 10);
+
+	trouble.refuse_reserve = true;
+	start(r, "a:1");
+	until_paid(r, "a:1");
+	assert_status(r, "a:1", WB_SAGA_RUNNING);
+	booking_is_saved(r, *state);
+	services_rest(&r->s);
+	assert_status(r, "a:1", WB_SAGA_COMPENSATED);
+	booking_goes_back(r, *state);
+	trouble.refuse_reserve = false;
+	wait_s(r, 600);
+	assert_ends(r, "a:1", WB_SAGA_COMPENSATED, "failed", "refunded", "a",
+		    "free");
+	rig_fini(r);
+}
+
 int main(void)
 {
 #define TEST(name)                                                             \
@@ -455,6 +534,8 @@ int main(void)
 		TEST(an_answer_may_take_hours),
 		TEST(an_undo_that_fails_is_tried_again_and_then_parks),
 		TEST(whatever_happens_each_saga_ends_whole),
+		TEST(a_restored_orchestrator_comes_to_the_same_end),
+		TEST(a_restored_orchestrator_does_not_bring_back_what_was_undone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
