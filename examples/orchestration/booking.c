@@ -110,7 +110,7 @@ static wb_code keep_receipt(wb_call *call, const wb_event *reply, wb_error *err)
 /* How long an answer may take, and how often one is asked. Undo is asked for
  * about a day before a human is. */
 #define PATIENCE                                                               \
-	.deadline_ms = 4000, .attempts_max = 2, .undo_attempts_max = 1500,     \
+	.deadline_ms = 8000, .attempts_max = 2, .undo_attempts_max = 1500,     \
 	.backoff_min_ms = 500
 
 const wb_step booking_steps[BOOKING_STEPS] = {

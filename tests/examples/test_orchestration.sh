@@ -50,13 +50,18 @@ x=orch-$$-$(date +%s)
 pids=''
 trap 'for p in $pids; do kill -9 "$p" 2>/dev/null; done; rm -rf "$dir"' EXIT
 
-# serve NAME: its worker, with its pid in $pid
+taken() { grep -c "takes from queue" "$dir/$1.log" 2>/dev/null || :; }
+more_taken() { [ "$(taken "$1")" -gt "$2" ]; }
+
+# serve NAME: its worker, with its pid in $pid, once it is there
 serve() {
+	before=$(taken "$1")
 	"$worker" --store "$dir/$1" --module "$examples/.libs/$1_module.so" \
 		--exchange "$x" --commands "$x-commands" --queue "$x-$1" \
 		>>"$dir/$1.log" 2>&1 &
 	pid=$!
 	pids="$pids $pid"
+	wait_for 60 more_taken "$1" "${before:-0}"
 }
 
 # end PID [SIGNAL]

@@ -389,7 +389,9 @@ static bool parse(int argc, char **argv, arguments *a)
 		else if (option == 's') {
 			a->first = number;
 			a->count = 1;
-		} else if (option == 'j')
+		} else if (option == 'x')
+			a->failures = number;
+		else if (option == 'j')
 			a->jobs = number;
 		else if (option == 't')
 			a->twice = true;
