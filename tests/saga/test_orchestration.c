@@ -500,8 +500,7 @@ static void a_restored_orchestrator_comes_to_the_same_end(void **state)
 }
 
 /* What was undone stays undone: its commands of then are too old. */
-static void a_restored_orchestrator_does_not_bring_back_what_was_undone(
-	void **state)
+static void a_restored_orchestrator_brings_nothing_back(void **state)
 {
 	rig *r = rig_of(state, 10);
 
@@ -535,7 +534,7 @@ int main(void)
 		TEST(an_undo_that_fails_is_tried_again_and_then_parks),
 		TEST(whatever_happens_each_saga_ends_whole),
 		TEST(a_restored_orchestrator_comes_to_the_same_end),
-		TEST(a_restored_orchestrator_does_not_bring_back_what_was_undone),
+		TEST(a_restored_orchestrator_brings_nothing_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
