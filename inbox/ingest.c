@@ -308,26 +308,43 @@ static wb_code ingest_handle(wbi_ingest *ingest, const wb_broker_event *event,
 	return WB_OK;
 }
 
-/*
- * Until there is nothing more, or a batch is full. With no room in the store
- * all of it is taken, `prefetch` at most, so that the broker's descriptor comes
- * to rest and the end of the connection is heard.
- */
-static wb_code ingest_hear(wbi_ingest *ingest, wb_error *err)
+/* What the broker has handed over; *ret_full: the batch was full before. */
+static wb_code ingest_drain(wbi_ingest *ingest, bool *ret_full, wb_error *err)
 {
 	wb_broker_event event;
 	wb_code code = WB_OK;
 
-	wb_broker_step(ingest->broker);
+	*ret_full = false;
 	while (code == WB_OK) {
-		if (!ingest->paused && wbi_ingest_batch_full(ingest)) {
-			ingest->again = true;
-			break;
-		}
-		if (!wb_broker_next(ingest->broker, &event))
+		*ret_full = !ingest->paused && wbi_ingest_batch_full(ingest);
+		if (*ret_full || !wb_broker_next(ingest->broker, &event))
 			break;
 		code = ingest_handle(ingest, &event, err);
 	}
+	return code;
+}
+
+/*
+ * Until there is nothing more, or a batch is full. A step of the broker reads
+ * only so much, and when it brought many, more of them are most likely there
+ * already: they cost less in one commit. With no room in the store all of it is
+ * taken, `prefetch` at most, so that the broker's descriptor comes to rest and
+ * the end of the connection is heard.
+ */
+static wb_code ingest_hear(wbi_ingest *ingest, wb_error *err)
+{
+	bool full = false;
+	wb_code code = WB_OK;
+
+	for (int i = 0; i < INGEST_HEAR_STEPS && code == WB_OK; i++) {
+		uint32_t before = ingest->batch.count;
+
+		wb_broker_step(ingest->broker);
+		code = ingest_drain(ingest, &full, err);
+		if (full || ingest->batch.count - before < INGEST_MANY)
+			break;
+	}
+	ingest->again |= full;
 	return code;
 }
 

@@ -21,7 +21,9 @@ enum {
 	INGEST_QUEUE_MAX = 249,          /* with ".owner" behind it 255 */
 	INGEST_ARGUMENTS_MAX = 5,        /* of one declaration */
 	INGEST_BATCH_BYTES = 4 << 20,    /* kept before they are written ... */
-	INGEST_BLOCK_BYTES = 262144,     /* ... in this block, the rest apart */
+	INGEST_BLOCK_BYTES = 1 << 20,     /* ... in this block, the rest apart */
+	INGEST_MANY = 64,       /* deliveries of a step: there may be more */
+	INGEST_HEAR_STEPS = 16, /* of the broker for a batch */
 	INGEST_CLOCK_EVERY = 32,         /* events between two looks at it */
 	INGEST_NO_ROOM_US = 1000000,     /* until it looks again */
 	INGEST_PAUSE_MAX_US = 300000000, /* holding deliveries unacked: RabbitMQ
