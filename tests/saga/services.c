@@ -2,6 +2,7 @@
 #include "tests/saga/services.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/journal/maintain.h"
 #include "tests/support/place.h"
@@ -66,7 +67,8 @@ void services_init(services *r, const char *dir, uint64_t seed,
 		so.service = s->kind->name;
 		so.clock = &r->clock.clock;
 		snprintf(s->dir, sizeof(s->dir), "%s/%s", dir, s->kind->name);
-		assert_ok(wb_store_create(s->dir, &so, &err), err);
+		if (access(s->dir, F_OK) != 0) /* one from before a crash */
+			assert_ok(wb_store_create(s->dir, &so, &err), err);
 		service_start(r, i);
 	}
 }
