@@ -20,6 +20,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/journal/stream_rows.h"
 #include "lib/store/env.h"
 #include "projections/projector.h"
 
@@ -63,7 +64,7 @@ wb_code wbi_projector_fill_begin(wb_projector *p, bool promote, uint32_t rate,
 				"projection %s: a rebuild from a stream needs "
 				"a connection of its own (rebuild_broker)",
 				p->projection->name);
-	wbi_boot_id(b.boot);
+	memcpy(b.boot, p->boot, sizeof(b.boot));
 	pointer.next++;
 	code = wbi_home_flip(p->home, &pointer, err);
 	if (code != WB_OK)
@@ -103,12 +104,10 @@ wb_code wbi_projector_fill_resume(wb_projector *p, wb_error *err)
 	wbi_generation_options o = {.no_sync = !b.ready};
 	wbi_generation *gen = NULL;
 	wb_error why = WB_ERROR_INIT;
-	char boot[40];
 	wb_code code = WB_ENOTFOUND;
 
-	wbi_boot_id(boot);
 	if (b.version == p->shape.version &&
-	    (b.ready || (boot[0] && !strcmp(boot, b.boot))))
+	    (b.ready || (p->boot[0] && !strcmp(p->boot, b.boot))))
 		code = wbi_home_take(p->home, b.generation, &o, &gen, &why);
 	if (code == WB_OK && wbi_shape_differs(&gen->shape, &p->shape)) {
 		wbi_home_give(p->home, gen);
@@ -321,35 +320,67 @@ wb_code wbi_projector_flip(wb_projector *p, wb_error *err)
 	return code == WB_OK ? wbi_projector_clean(p, err) : code;
 }
 
-/* What lies behind its checkpoint must still be in the journal. */
-static wb_code fill_can_go_back(wb_projector *p, const wbi_generation *gen,
-				wb_error *err)
+/* Up to where the journal lacks some of its events. */
+static wb_code fill_gone(wb_projector *p, uint64_t *ret, wb_error *err)
 {
-	uint64_t first = 0, head;
+	uint64_t first = 0, head, truncated = 0;
+	MDB_txn *txn;
+	wb_code code = wbi_txn_begin(wb_store_env(p->store), false, &txn, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_journal_range(&p->journal, txn, &first, &head, err);
+	if (code == WB_OK && p->journal.kind == WBI_OUTBOX)
+		code = wbi_streams_truncated_to(
+			txn, wbi_store_get_tables(p->store), &truncated, err);
+	wbi_txn_abort(txn);
+	*ret = first > 0 ? first - 1 : 0;
+	if (truncated > *ret)
+		*ret = truncated;
+	return code;
+}
+
+static wb_code fill_position(const wbi_generation *gen, uint64_t *ret,
+			     wb_error *err)
+{
 	wbi_checkpoint at;
 	MDB_txn *txn;
 	wb_code code = wbi_txn_begin(gen->env, false, &txn, err);
 
-	if (code != WB_OK || p->live_feed) {
-		if (code == WB_OK)
-			wbi_txn_abort(txn);
-		return code; /* what a stream has it will say itself */
-	}
+	if (code != WB_OK)
+		return code;
 	code = wbi_checkpoint_get(txn, gen->meta, &at, err);
 	wbi_txn_abort(txn);
 	if (code == WB_OK)
-		code = wbi_txn_begin(wb_store_env(p->store), false, &txn, err);
+		*ret = at.position;
+	return code;
+}
+
+/* What lies behind its checkpoint must still be in the journal, and is kept
+ * there from here on. */
+static wb_code fill_can_go_back(wb_projector *p, const wbi_generation *gen,
+				wb_error *err)
+{
+	uint64_t gone = 0;
+	wb_code code;
+
+	if (p->live_feed)
+		return WB_OK; /* what a stream has it will say itself */
+	code = fill_position(gen, &p->back_to, err);
 	if (code != WB_OK)
 		return code;
-	code = wbi_journal_range(&p->journal, txn, &first, &head, err);
-	wbi_txn_abort(txn);
-	if (code != WB_OK || first <= at.position + 1)
+	p->going_back = true;
+	code = wbi_projector_hold(p, true, err);
+	if (code == WB_OK)
+		code = fill_gone(p, &gone, err);
+	if (code != WB_OK || gone <= p->back_to)
 		return code;
 	return WBI_FAIL(err, WB_ESTATE,
 			"projection %s: generation %u is at %" PRIu64
-			", and the journal begins at %" PRIu64
-			": rebuild instead of going back",
-			p->projection->name, gen->number, at.position, first);
+			", and events up to %" PRIu64
+			" were pruned or truncated: rebuild instead of going "
+			"back",
+			p->projection->name, gen->number, p->back_to, gone);
 }
 
 wb_code wbi_projector_rollback(wb_projector *p, wb_error *err)
@@ -372,6 +403,7 @@ wb_code wbi_projector_rollback(wb_projector *p, wb_error *err)
 	code = fill_can_go_back(p, gen, err);
 	if (code == WB_OK)
 		code = fill_point(p, &pointer, err);
+	p->going_back = false;
 	wbi_home_give(p->home, gen);
 	return code;
 }

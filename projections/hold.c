@@ -27,7 +27,21 @@ static uint64_t hold_position(const wb_projector *p)
 		if (fill < position)
 			position = fill;
 	}
+	if (p->going_back && p->back_to < position)
+		position = p->back_to;
 	return position;
+}
+
+/* What was pruned before this one wanted it cannot be held. */
+static wb_code hold_what_is_there(wb_projector *p, MDB_txn *txn,
+				  uint64_t *position, wb_error *err)
+{
+	uint64_t first = 0, head;
+	wb_code code = wbi_journal_range(&p->journal, txn, &first, &head, err);
+
+	if (code == WB_OK && first > 0 && *position < first - 1)
+		*position = first - 1;
+	return code;
 }
 
 static wb_code hold_write(wb_projector *p, uint64_t position, wb_error *err)
@@ -41,8 +55,10 @@ static wb_code hold_write(wb_projector *p, uint64_t position, wb_error *err)
 
 	if (code != WB_OK)
 		return code;
-	code = wbi_consumer_get(txn, tables->consumers, hold_journal(p), name,
-				&row, err);
+	code = hold_what_is_there(p, txn, &position, err);
+	if (code == WB_OK)
+		code = wbi_consumer_get(txn, tables->consumers,
+					hold_journal(p), name, &row, err);
 	if (code == WB_OK || code == WB_ENOTFOUND) {
 		row.kind = WBI_CONSUMER_PROJECTION;
 		memcpy(row.origin, p->journal.origin, sizeof(row.origin));

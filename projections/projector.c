@@ -90,6 +90,7 @@ static wb_code projector_init(wb_projector *p, const wb_projection *projection,
 	const char *dir = p->options.dir;
 
 	p->projection = projection;
+	wbi_boot_id(p->boot);
 	p->owner_fd = -1;
 	p->state = WB_PROJECTOR_WAITING;
 	p->clock = p->options.clock;

@@ -55,6 +55,7 @@ struct wb_projector {
 	wbi_home *home;
 
 	/* ownership and state */
+	char boot[40]; /* of the machine; "": it cannot be told */
 	int owner_fd;
 	int64_t own_at_us;
 	bool told_waiting;
@@ -92,6 +93,8 @@ struct wb_projector {
 
 	/* hold.c: what the store was told */
 	uint64_t held;
+	bool going_back; /* to a generation that is at: */
+	uint64_t back_to;
 	int64_t hold_at_us;
 
 	/* projector_loop.c */

@@ -138,7 +138,14 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 		track->at = at;
 	if (code == WB_OK && track->feed)
 		wbi_feed_release(track->feed, at.position);
-	wbi_track_abort(track);
+	if (code == WB_OK) {
+		wbi_track_abort(track);
+		return WB_OK;
+	}
+	/* What is in memory was counted as if it had been committed. */
+	if (track->origins)
+		wbi_origins_forget(track->origins);
+	wbi_track_forget(track);
 	return code;
 }
 

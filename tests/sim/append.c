@@ -25,6 +25,7 @@ static const struct {
 typedef struct append_event {
 	size_t type;
 	char id[32], key[16];
+	size_t size; /* of its data */
 	uint64_t position;
 } append_event;
 
@@ -48,6 +49,7 @@ static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 			 append_types[e->type].key, (int)key);
 	else
 		e->key[0] = '\0';
+	e->size = event.data.len;
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
 	if (w->streams && key && seeded_random_chance(&w->random, 500))
@@ -65,8 +67,12 @@ static bool append_note(sim_world *w, const append_event *e, bool committed)
 		fate = CHECKER_UNKNOWN;
 	else if (committed)
 		fate = CHECKER_COMMITTED;
-	if (committed)
+	if (committed) {
 		w->head = e->position;
+		sim_models_note(&w->models, e->id,
+				wb_str_from(append_types[e->type].type), e->key,
+				e->size);
+	}
 	return checker_appended(w->checker, wb_str_from(e->id),
 				ordered ? wb_str_from(e->key) : WB_STR_NULL,
 				w->era + e->position, fate);

@@ -132,6 +132,7 @@ static void life_trouble(sim_world *w)
 	}
 	if (!w->failed)
 		sim_service_turn(&w->service);
+	sim_models_turn(&w->models);
 	life_time(w);
 }
 
@@ -271,9 +272,12 @@ bool sim_world_run(sim_world *w)
 	if (!w->failed)
 		life_calm_service(w);
 	if (!w->failed)
+		sim_models_judge(&w->models);
+	if (!w->failed)
 		sim_service_judge(&w->service);
 	if (!w->failed)
 		sim_world_judge(w);
 	w->tally.service = w->service.tally;
+	w->tally.models = w->models.tally;
 	return !w->failed;
 }

@@ -101,6 +101,16 @@ bug attempt-charged-to-a-neighbour inbox/dispatch_recover.c \
 bug effects-of-a-failed-call-stay inbox/dispatch_call.c \
 	's/if (end != WBI_END_TROUBLE && !apart && call->touched)/if (0)/'
 
+# ---- projections -----------------------------------------------------------
+bug flip-before-sync projections/fill.c \
+	'/^static wb_code fill_make_ready/,/^}/s/wb_code code = wbi_env_make_safe(p->fill.gen->env, err);/wb_code code = WB_OK;/'
+bug checkpoint-behind-its-effects projections/track.c \
+	'/^wb_code wbi_track_commit(/,/^}/s/at.position = track->position;/at.position = track->position - (track->position > at.position);/'
+bug known-before-it-is-committed projections/track.c \
+	'/^wb_code wbi_track_commit(/,/^}/s/^\t\twbi_origins_forget(track->origins);/\t\t(void)0;/'
+bug aside-as-if-it-had-been-committed projections/track.c \
+	'/^wb_code wbi_track_commit(/,/^}/s/^\twbi_track_forget(track);/\twbi_track_abort(track);/'
+
 # ---- choreography ----------------------------------------------------------
 bug step-without-its-barrier saga/react.c \
 	'/^static wb_code react_do(/,/^}/s/if (answer != WBI_BARRIER_GO)/if (answer != WBI_BARRIER_GO \&\& old.tombstone)/'

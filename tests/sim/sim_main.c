@@ -131,6 +131,19 @@ static const struct {
 	{"worker-backups", MAIN_SERVICE(service_backups)},
 	{"worker-restores", MAIN_SERVICE(service_restores)},
 #undef MAIN_SERVICE
+#define MAIN_MODELS(field) offsetof(sim_tally, models.field)
+	{"model-deaths", MAIN_MODELS(deaths)},
+	{"model-deaths-in-commit", MAIN_MODELS(deaths_in_commit)},
+	{"model-deaths-at-files", MAIN_MODELS(deaths_at_files)},
+	{"power-cuts", MAIN_MODELS(power_cuts)},
+	{"files-torn", MAIN_MODELS(torn)},
+	{"model-requests", MAIN_MODELS(requests)},
+	{"flips", MAIN_MODELS(flips)},
+	{"model-looks", MAIN_MODELS(looks)},
+	{"models-compared", MAIN_MODELS(compared)},
+	{"from-snapshot", MAIN_MODELS(snapshots)},
+	{"model-mismatches", MAIN_MODELS(mismatches)},
+#undef MAIN_MODELS
 #define MAIN_TOWN(field) offsetof(sim_tally, town.field)
 	{"towns", MAIN_TOWN(towns)},
 	{"town-bookings", MAIN_TOWN(bookings)},

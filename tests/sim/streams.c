@@ -93,6 +93,8 @@ void sim_stream_truncate(sim_world *w)
 		return;
 	}
 	wb_store_abort(txn);
-	if (code != WB_ESTATE) /* the relay has not come that far */
+	/* The relay, or a model, has not come that far; or a model has not been
+	 * built anew since a restore. */
+	if (code != WB_ESTATE && code != WB_EMISMATCH)
 		sim_fail(w, "truncate: %s", err.text);
 }

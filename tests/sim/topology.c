@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Exchanges, bound to the queue that the judgement of the relay reads and to
- * that of the second service. They are made
+ * Exchanges, bound to the queue that the judgement of the relay reads, to that of
+ * the second service and to the stream of the models. They are made
  * again by another client, whose connection suffers as all others do: it tries
  * in each turn until both answers have come. Between them the exchange has no
  * queue, and what comes is returned.
@@ -9,9 +9,10 @@
 #include "tests/sim/world.h"
 
 /* Whose queue is last is bound last: what the relay is judged by comes first. */
-static const char *const topology_queues[] = {"all", SIM_QUEUE};
+static const char *const topology_queues[] = {"all", SIM_HISTORY,
+						SIM_QUEUE};
 
-enum { TOPOLOGY_QUEUES = 2 };
+enum { TOPOLOGY_QUEUES = 3 };
 
 static void topology_hear(sim_world *w)
 {
@@ -96,6 +97,20 @@ static void topology_results(sim_world *w)
 	topology_hear(w);
 }
 
+static void topology_history(sim_world *w)
+{
+	const wb_argument stream = {.name = wb_str_from("x-queue-type"),
+				    .text = wb_str_from("stream")};
+	const wb_declaration make = {.kind = WB_TOPOLOGY_QUEUE,
+				     .name = wb_str_from(SIM_HISTORY),
+				     .arguments = &stream,
+				     .argument_count = 1};
+
+	if (wb_broker_declare(w->admin, &make, 1, &w->err) != WB_OK)
+		sim_fail(w, "declare: %s", w->err.text);
+	topology_hear(w);
+}
+
 void sim_topology_make(sim_world *w)
 {
 	static const char *const queues[] = {"all", SIM_RESULTS};
@@ -111,6 +126,7 @@ void sim_topology_make(sim_world *w)
 		topology_hear(w);
 	}
 	topology_results(w);
+	topology_history(w);
 	w->exchanges[0].name = "events";
 	w->exchanges[1].name = "orders";
 	w->bound_queues = 1;

@@ -64,7 +64,7 @@ static void world_open_store(sim_world *w, bool create)
 
 	options.service = "sim";
 	options.map_bytes = 64 << 20;
-	options.keep_bytes = w->streams ? UINT64_MAX : 0;
+	options.keep_bytes = w->streams || w->keeps_all ? UINT64_MAX : 0;
 	options.clock = &w->clock.clock;
 	options.random = &w->relay_random.random;
 	sim_world_path(w, "store", w->store_number, path);
@@ -200,6 +200,8 @@ static kit_commit_fate world_judge_commit(void *ctx, MDB_env *env)
 	bool appends = w->appending && env == wb_store_env(w->store);
 	kit_commit_fate fate = good;
 
+	if (w->models.stepping)
+		return sim_models_judge_commit(&w->models);
 	if (sim_service_owns(&w->service, env))
 		return sim_service_judge_commit(&w->service, env);
 	if (relays && kit_mortal_is_dead(w->stepping->mortal))
@@ -307,6 +309,7 @@ static void world_restore(sim_world *w)
 	checker_forget_from(w->checker, w->era + w->backup_head + 1);
 	w->repeats_max += w->head;
 	w->head = w->backup_head;
+	sim_models_restored(&w->models, w->head);
 	w->era += SIM_ERA;
 	w->restores = false;
 	w->tally.restores++;
@@ -326,6 +329,7 @@ void sim_world_reopen(sim_world *w)
 {
 	for (size_t i = 0; i < SIM_RELAYS; i++)
 		sim_relay_kill(w, &w->relays[i]);
+	sim_models_bury(&w->models);
 	wb_outbox_close(w->outbox);
 	wb_store_close(w->store);
 	w->outbox = NULL;
@@ -349,6 +353,7 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	memset(w, 0, sizeof(*w));
 	w->seed = seed;
 	w->streams = seed % 3 == 0;
+	w->keeps_all = seed % 2 == 0;
 	w->log = log;
 	fake_clock_init(&w->clock);
 	seeded_random_init(&w->random, seed);
@@ -366,7 +371,8 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 		return false;
 	world_choose_relay(w);
 	world_choose_troubles(w);
-	if (!sim_service_init(&w->service, w))
+	if (!sim_service_init(&w->service, w) ||
+	    !sim_models_init(&w->models, w))
 		return false;
 	sim_topology_bind(w);
 	world_choose_broker(w);
@@ -379,6 +385,7 @@ void sim_world_fini(sim_world *w)
 	kit_commits_judge(NULL, NULL);
 	for (size_t i = 0; i < SIM_RELAYS; i++)
 		sim_relay_kill(w, &w->relays[i]);
+	sim_models_fini(&w->models);
 	sim_service_fini(&w->service);
 	wb_broker_free(w->admin);
 	wb_memory_free(w->memory);

@@ -21,6 +21,7 @@
 #include <waybill/stream.h>
 
 #include "tests/kit/mortal.h"
+#include "tests/sim/models.h"
 #include "tests/sim/service.h"
 #include "tests/sim/choreography.h"
 #include "tests/support/checker.h"
@@ -62,6 +63,7 @@ typedef struct sim_tally {
 	uint64_t stream_events, truncated;
 	checker_counts counts;
 	sim_service_tally service;
+	sim_models_tally models;
 	sim_choreography_tally town;
 } sim_tally;
 
@@ -85,6 +87,7 @@ typedef struct sim_world {
 	sim_exchange exchanges[SIM_EXCHANGES];
 	sim_relay relays[SIM_RELAYS];
 	sim_service service; /* the second one */
+	sim_models models;
 	sim_relay *stepping; /* its code is running */
 	bool appending;      /* the appender's is, up to its commit */
 	bool dying;          /* the service is dead: start it anew */
@@ -96,6 +99,7 @@ typedef struct sim_world {
 	uint16_t commit_trouble; /* permille of commits */
 	uint16_t delete_exchange; /* permille of turns */
 	bool reroutes, restores, streams;
+	bool keeps_all; /* nothing is pruned from the journal */
 	bool leave_parked;  /* nothing is retried in the end */
 	bool leave_missing; /* an exchange stays away in the end */
 
