@@ -207,7 +207,7 @@ static wb_code note_step(const wbi_flow_scope *scope, int at,
 			 r->service);
 	else if (n->overdue)
 		snprintf(n->reason, sizeof(n->reason),
-			 "%s waits for %.300s from service %s", r->step,
+			 "%.64s waits for %.250s from service %.150s", r->step,
 			 r->awaits, n->from);
 	return WB_OK;
 }

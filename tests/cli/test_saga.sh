@@ -280,6 +280,7 @@ if [ -f "$killpoint" ]; then
 	"$make_saga" k
 	cp -r k k1
 	calls=$(calls_of "$waybill" saga retry --store k1 o-tell --why x)
+	is "there are calls to be killed at" yes "${calls:+yes}"
 	for n in $calls; do
 		rm -rf k1 && cp -r k k1
 		killed_at "$n" before "$waybill" saga retry --store k1 o-tell \
@@ -293,6 +294,7 @@ if [ -f "$killpoint" ]; then
 	"$waybill" saga retry --store k o-tell --why x >/dev/null
 	rm -rf k1 && cp -r k k1
 	calls=$(calls_of "$make_saga" k1 --work)
+	is "and of the worker" yes "${calls:+yes}"
 	for n in $calls; do
 		rm -rf k1 && cp -r k k1
 		killed_at "$n" after "$make_saga" k1 --work

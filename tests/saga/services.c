@@ -190,3 +190,46 @@ void assert_state(service *s, const char *key, const char *text)
 		fail_msg("%s: %s is not \"%s\"", s->kind->name, key, text);
 	wb_store_abort(txn);
 }
+
+/* ---- operators
+ * --------------------------------------------------------------- */
+
+void service_order(service *s, const wbi_saga_id *id, wbi_verb verb,
+		   const char *refusal)
+{
+	const wbi_order_how how = {
+		.verb = verb,
+		.actor = {wb_str_from("kim"), wb_str_from("a test")}};
+	wbi_row_key key = wbi_saga_key(id);
+	wbi_order_item item = {.key = wbi_row_key_str(&key)};
+	wb_error err = WB_ERROR_INIT;
+	size_t count = 0;
+
+	assert_ok(wbi_order_give(s->store, &how, &item, 1, &count, &err), err);
+	assert_int_equal(count, 1);
+	if (!refusal && !item.done)
+		fail_msg("refused: %s", item.text);
+	if (refusal && (item.done || !strstr(item.text, refusal)))
+		fail_msg("not refused with \"%s\", but \"%s\"", refusal,
+			 item.text);
+}
+
+unsigned service_audited(service *s, const char *what)
+{
+	const wbi_store_tables *tables = wbi_store_get_tables(s->store);
+	wb_error err = WB_ERROR_INIT;
+	unsigned count = 0;
+	wbi_audit audit;
+	wb_str row;
+	MDB_dbi dbi;
+	MDB_txn *txn = service_begin(s, &dbi);
+
+	for (uint64_t number = 1;
+	     wbi_get_at(txn, tables->audit, number, &row, &err) == WB_OK;
+	     number++) {
+		assert_ok(wbi_audit_decode(number, row, &audit, &err), err);
+		count += wb_str_eq(audit.what, wb_str_from(what));
+	}
+	wb_store_abort(txn);
+	return count;
+}

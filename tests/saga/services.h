@@ -12,6 +12,7 @@
 #include <waybill/memory.h>
 #include <waybill/worker.h>
 
+#include "saga/operator.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/seeded_random.h"
 
@@ -71,6 +72,14 @@ bool state_is(MDB_txn *txn, MDB_dbi dbi, wb_str key, const char *text);
 MDB_dbi state_of(wb_call *call);
 
 MDB_txn *service_begin(service *s, MDB_dbi *ret_state);
+
+/* An operator's order to a saga; fails the test unless it is taken, or refused
+ * with this in its text. */
+void service_order(service *s, const wbi_saga_id *id, wbi_verb verb,
+		   const char *refusal);
+/* How many rows of the audit say this. */
+unsigned service_audited(service *s, const char *what);
+
 void assert_state(service *s, const char *key, const char *text);
 
 #endif

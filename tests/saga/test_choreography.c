@@ -300,6 +300,29 @@ static void a_silent_choreography_is_seen(void **state)
 	services_fini(r);
 }
 
+/* What waits here waits no more; what comes after all is reacted to. */
+static void a_silent_choreography_can_be_abandoned(void **state)
+{
+	services *r = rig_of(state, 6);
+	const wbi_saga_id id = {WBI_SAGA_FLOW, S("a:1"), S("parking")};
+	service *s = &r->all[BOOKING];
+
+	services_rest(r);
+	book(r, "a:1");
+	services_rest(r);
+	service_order(s, &id, WBI_VERB_RETRY, "possible now: abandon");
+	service_order(s, &id, WBI_VERB_ABANDON, NULL);
+	services_rest(r);
+	assert_status(r, BOOKING, "a:1", WB_SAGA_ABANDONED);
+	assert_int_equal(service_audited(s, "saga abandon done"), 1);
+	service_order(s, &id, WBI_VERB_ABANDON, "it has ended: abandoned");
+	assert_int_equal(pay(r, "a:1"), WB_OK);
+	services_rest(r);
+	assert_state(&r->all[BOOKING], "a:1", "done");
+	assert_status(r, BOOKING, "a:1", WB_SAGA_ABANDONED);
+	services_fini(r);
+}
+
 /* Everything twice, connections cut, services killed at any step. */
 static void nothing_is_half_done_whatever_happens(void **state)
 {
@@ -379,6 +402,7 @@ int main(void)
 		TEST(of_two_bookings_of_a_slot_one_wins_and_one_is_refunded),
 		TEST(a_bill_that_nobody_pays_lapses),
 		TEST(a_silent_choreography_is_seen),
+		TEST(a_silent_choreography_can_be_abandoned),
 		TEST(nothing_is_half_done_whatever_happens),
 		TEST(a_part_that_does_not_fit_is_refused),
 	};

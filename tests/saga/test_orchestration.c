@@ -11,6 +11,7 @@
 #include <waybill/participant.h>
 #include <waybill/saga.h>
 
+#include "inbox/timer.h"
 #include "lib/journal/maintain.h"
 #include "lib/journal/saga_rows.h"
 #include "tests/saga/services.h"
@@ -399,6 +400,95 @@ static void an_undo_that_fails_is_tried_again_and_then_parks(void **state)
 	rig_fini(r);
 }
 
+static void order(rig *r, const char *id, wbi_verb verb, const char *refusal)
+{
+	const wbi_saga_id key = {.kind = WBI_SAGA_ORCHESTRATED,
+				 .id = wb_str_from(id)};
+
+	service_order(&r->s.all[BOOKING], &key, verb, refusal);
+}
+
+static void who_is_parked_goes_on_by_an_order(void **state)
+{
+	rig *r = rig_of(state, 9);
+
+	trouble.refuse_payment = true;
+	trouble.undo_fails = 1000;
+	start(r, "a:1");
+	start(r, "b:1");
+	wait_s(r, 700);
+	assert_status(r, "a:1", WB_SAGA_PARKED);
+	order(r, "a:1", WBI_VERB_COMPENSATE, "retry, skip, abandon");
+	order(r, "a:1", WBI_VERB_RESUME, "retry, skip, abandon");
+	trouble.undo_fails = 0;
+	order(r, "a:1", WBI_VERB_RETRY, NULL);
+	order(r, "a:1", WBI_VERB_SKIP, "retry, by kim, waits for a worker");
+	order(r, "b:1", WBI_VERB_SKIP, NULL);
+	services_rest(&r->s);
+	/* Of the one that was skipped the slot stays as it was. */
+	assert_ends(r, "a:1", WB_SAGA_COMPENSATED, "failed", "", "a", "free");
+	assert_ends(r, "b:1", WB_SAGA_COMPENSATED, "failed", "", "b",
+		    "blocked");
+	order(r, "a:1", WBI_VERB_RETRY, "it has ended: compensated");
+	assert_int_equal(service_audited(&r->s.all[BOOKING], "saga retry"), 1);
+	assert_int_equal(service_audited(&r->s.all[BOOKING], "saga retry done"),
+			 1);
+	assert_int_equal(service_audited(&r->s.all[BOOKING], "saga skip done"),
+			 1);
+	rig_fini(r);
+}
+
+/* Between the order and the worker that carries it out, the saga moves. */
+static void an_order_that_comes_too_late_is_refused_in_the_audit(void **state)
+{
+	rig *r = rig_of(state, 10);
+	service *s = &r->s.all[BOOKING], *billing = &r->s.all[BILLING];
+	const wbi_actor actor = {S("kim"), S("a test")};
+	wb_error err = WB_ERROR_INIT;
+	MDB_dbi dbi;
+	MDB_txn *txn;
+
+	trouble.payment_later = true;
+	start(r, "a:1");
+	services_rest(&r->s);
+	order(r, "a:1", WBI_VERB_RETRY, "nothing to retry");
+	order(r, "a:1", WBI_VERB_COMPENSATE, NULL);
+	assert_ok(wbi_timer_operator_move(s->store, S("sagas"), S("v/a:1"),
+					  r->s.clock.real_us + 60000000, &actor,
+					  &err),
+		  err);
+	txn = service_begin(billing, &dbi);
+	assert_ok(wb_reply_later(billing->store, txn, trouble.token, true,
+				 WB_STR_NULL, WB_STR_NULL, &err),
+		  err);
+	assert_ok(wb_store_commit(billing->store, txn, &err), err);
+	services_rest(&r->s);
+	assert_status(r, "a:1", WB_SAGA_COMPLETED);
+	wait_s(r, 61);
+	assert_ends(r, "a:1", WB_SAGA_COMPLETED, "completed", "", "a",
+		    "reserved");
+	assert_int_equal(service_audited(s, "saga compensate refused"), 1);
+	assert_int_equal(service_audited(s, "saga compensate done"), 0);
+	rig_fini(r);
+}
+
+static void who_is_abandoned_is_left_as_it_stands(void **state)
+{
+	rig *r = rig_of(state, 11);
+
+	trouble.payment_later = true;
+	start(r, "a:1");
+	services_rest(&r->s);
+	order(r, "a:1", WBI_VERB_ABANDON, NULL);
+	service_kill(&r->s.all[BOOKING]);
+	service_start(&r->s, BOOKING);
+	wait_s(r, 100);
+	assert_ends(r, "a:1", WB_SAGA_ABANDONED, "pending", "", "a", "blocked");
+	assert_int_equal(
+		service_audited(&r->s.all[BOOKING], "saga abandon done"), 1);
+	rig_fini(r);
+}
+
 /* Everything twice, connections cut, services killed at any step. */
 static void whatever_happens_each_saga_ends_whole(void **state)
 {
@@ -532,6 +622,9 @@ int main(void)
 		TEST(a_participant_that_is_down_past_its_deadline_is_undone),
 		TEST(an_answer_may_take_hours),
 		TEST(an_undo_that_fails_is_tried_again_and_then_parks),
+		TEST(who_is_parked_goes_on_by_an_order),
+		TEST(an_order_that_comes_too_late_is_refused_in_the_audit),
+		TEST(who_is_abandoned_is_left_as_it_stands),
 		TEST(whatever_happens_each_saga_ends_whole),
 		TEST(a_restored_orchestrator_comes_to_the_same_end),
 		TEST(a_restored_orchestrator_brings_nothing_back),
