@@ -8,8 +8,14 @@ set -u
 
 node=${srcdir:-$(dirname "$0")/../..}/tests/support/rabbitmq-node
 case ${1-} in
-short) kills=300 worker_kills=150 life=400 attempts=20000 ;;
-long) kills=2000 worker_kills=3000 life=3600 attempts=100000 ;;
+short)
+	kills=300 worker_kills=150 life=400 attempts=20000 town=sample
+	bookings='100 40 10'
+	;;
+long)
+	kills=2000 worker_kills=3000 life=3600 attempts=100000 town=all
+	bookings='3000 10000 100'
+	;;
 *)
 	echo "Usage: run.sh short|long" >&2
 	exit 2
@@ -42,6 +48,10 @@ WAYBILL_RACE_ATTEMPTS=$attempts part tests/outbox/test_stream_race
 part tests/faults/test_service_faults
 part tests/faults/test_broker_faults
 part tests/faults/test_worker_faults
+WAYBILL_TOWN=$town part tests/examples/choreography/test_choreography
+# shellcheck disable=SC2086  # three numbers
+part tests/faults/choreography_faults $bookings
+part tests/faults/choreography_faults --naive 100 40 10
 
 echo "faults: $passed passed, $failed failed"
 [ "$failed" = 0 ]

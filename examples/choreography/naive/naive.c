@@ -266,6 +266,8 @@ static void naive_declare(naive *n)
 
 	n->declared = 0;
 	(void)wb_broker_declare(n->o.broker, &d, 1, NULL);
+	if (n->o.deaf)
+		return;
 	d = (wb_declaration){.kind = WB_TOPOLOGY_QUEUE,
 			     .name = wb_str_from(n->o.service)};
 	(void)wb_broker_declare(n->o.broker, &d, 2, NULL);
@@ -282,9 +284,9 @@ static void naive_declare(naive *n)
 
 static int naive_declarations(const naive *n)
 {
-	int count = 2;
+	int count = n->o.deaf ? 1 : 2;
 
-	for (size_t i = 0; i < NAIVE_HEARINGS; i++)
+	for (size_t i = 0; i < NAIVE_HEARINGS && !n->o.deaf; i++)
 		count += !strcmp(hearings[i].service, n->o.service);
 	return count;
 }
@@ -304,7 +306,7 @@ static wb_code naive_hear(naive *n, const wb_broker_event *event, wb_error *err)
 		wb_broker_close(n->o.broker);
 		break;
 	case WB_BROKER_DECLARED:
-		if (++n->declared == naive_declarations(n))
+		if (++n->declared == naive_declarations(n) && !n->o.deaf)
 			(void)wb_broker_consume(n->o.broker,
 						wb_str_from(n->o.service),
 						NAIVE_PREFETCH, 99, NULL);
@@ -339,7 +341,7 @@ wb_code naive_step(naive *n, wb_error *err)
 
 bool naive_is_up(const naive *n)
 {
-	return n->consuming;
+	return n->o.deaf ? n->declared > 0 : n->consuming;
 }
 
 /* ---- open and close ------------------------------------------------------ */

@@ -20,6 +20,7 @@ typedef struct naive_options {
 	wb_broker *broker;
 	const char *exchange; /* a topic exchange, declared here */
 	const char *to;       /* where it publishes; NULL: there, too */
+	bool deaf;            /* it only says; it takes nothing in */
 	const wb_clock *clock;
 	const wb_random *random;
 } naive_options;
@@ -29,7 +30,7 @@ void naive_close(naive *n);
 
 /* Connect, take what was delivered, and handle it. */
 wb_code naive_step(naive *n, wb_error *err);
-/* It consumes. */
+/* It consumes; or, if it is deaf, it is connected. */
 bool naive_is_up(const naive *n);
 
 /* For booking and billing: commit, then publish. */

@@ -27,17 +27,30 @@ typedef struct counting {
 	uint64_t strange; /* rows of nobody */
 } counting;
 
-/* "sSLOT:NUMBER" */
+static bool counting_is(const counting *c, size_t number, wb_str ref)
+{
+	return number < c->town->customer_count &&
+	       wb_str_eq(wb_str_from(c->town->customers[number].ref), ref);
+}
+
+/* Of a row whose key begins with a reference. In a town it says its number
+ * itself, "sSLOT:NUMBER"; where it does not it is looked for. */
 static affair *counting_of(counting *c, wb_str ref)
 {
-	size_t at = 0, number = 0;
+	size_t at = 0, number = 0, len = 0;
 
+	while (len < ref.len && ref.ptr[len] != '#')
+		len++;
+	ref.len = len;
 	while (at < ref.len && ref.ptr[at] != ':')
 		at++;
 	while (++at < ref.len && ref.ptr[at] >= '0' && ref.ptr[at] <= '9')
 		number = number * 10 + (size_t)(ref.ptr[at] - '0');
-	if (number < c->town->customer_count)
+	if (counting_is(c, number, ref))
 		return &c->affairs[number];
+	for (number = 0; number < c->town->customer_count; number++)
+		if (counting_is(c, number, ref))
+			return &c->affairs[number];
 	c->strange++;
 	return NULL;
 }
