@@ -227,7 +227,7 @@ static char *bytes_text(const json_t *object, const char *name, char *ret,
 static bool row_here(cli_table *table, const json_t *b)
 {
 	char undo[1100], reply[1100], text[1100], state[64];
-	const char *type = text_of(b, "reply_type");
+	const char *type = text_of(b, "command");
 	const char *cells[] = {text_of(b, "step"),
 			       text_of(b, "operation"),
 			       state,
@@ -272,8 +272,8 @@ static bool print_tables(const json_t *saga)
 		{.name = "state"},
 		{.name = "at"},
 		{.name = "undo_data", .trunc = true},
+		{.name = "event", .trunc = true},
 		{.name = "answer", .trunc = true},
-		{.name = "data", .trunc = true},
 		{.name = "text", .trunc = true}};
 	static const cli_column timer[] = {{.name = "due"},
 					   {.name = "timer"},

@@ -319,7 +319,7 @@ static void read_barrier(json_t *list, wb_str step, const wbi_barrier_id *id,
 	cli_put_text(object, "text", b->text);
 	cli_put_data(object, "undo", b->undo);
 	cli_put_text(object, flow ? "awaits" : "reply_to", b->reply_to);
-	cli_put_text(object, "reply_type", b->reply_type);
+	cli_put_text(object, "command", b->reply_type);
 	cli_put_data(object, "reply", b->reply);
 	json_array_append_new(list, object);
 }

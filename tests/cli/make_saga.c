@@ -2,7 +2,8 @@
 /*
  * make_saga DIR: put sagas into the new store DIR (service booking) as a worker
  * leaves them on a bad night: orchestrated ones that wait, have ended, are
- * parked for each reason; choreographed ones that wait and are stuck.
+ * parked for each reason; choreographed ones that wait and are stuck; a command
+ * of somebody else's saga.
  *
  * make_saga DIR --work [S]: run the worker of that store, as it would be in S
  * seconds, until it has nothing left to do. Steps that $MAKE_SAGA_FAILS names fail; "old" is a kind that it does
@@ -17,8 +18,11 @@
 
 #include <lmdb.h>
 
+#include <waybill/participant.h>
 #include <waybill/saga.h>
 #include <waybill/worker.h>
+
+#include "lib/journal/journal.h"
 
 #define S(literal) wb_str_n("" literal, sizeof(literal) - 1)
 
@@ -178,6 +182,47 @@ static const wb_flow_part part = {.size = sizeof(wb_flow_part),
 				  .bindings = bindings,
 				  .count = 2};
 
+/* ---- a part in somebody else's saga -------------------------------------- */
+
+static wb_code on_block(wb_call *call, const wb_event *command, wb_error *err)
+{
+	(void)command;
+	return wb_command_keep(call, S("slot 9 was free"), err);
+}
+
+static const wb_command commands[] = {
+	{.type = "parking.block", .undo = "parking.unblock", .run = on_block,
+	 .run_undo = on_block}};
+static const wb_participant participant = {.size = sizeof(wb_participant),
+					   .name = "lot",
+					   .commands = commands,
+					   .count = 1};
+
+/* As ingest would have taken it in. */
+static void be_asked(maker *m, const char *saga)
+{
+	const wb_header headers[] = {
+		{S("wbsaga"), wb_str_from(saga)},
+		{S("wbstep"), S("block")},
+		{S("wbop"), S("do")},
+		{S("wbepoch"), S("1")},
+		{S("wbdeadline"), S("2999-01-01T00:00:00Z")}};
+	const wb_event event = {.type = S("parking.block"),
+				.source = S("/elsewhere"),
+				.id = S("c-1"),
+				.reply_to = S("elsewhere"),
+				.headers = headers,
+				.header_count = 5};
+	wbi_journal inbox = wbi_journal_of(m->store, WBI_INBOX);
+	uint64_t first;
+	MDB_txn *txn;
+
+	must(m, wb_store_begin(m->store, &txn, &m->err));
+	must(m, wbi_journal_append(&inbox, txn, &event, 1, S(""), &first,
+				   &m->err));
+	must(m, wb_store_commit(m->store, txn, &m->err));
+}
+
 /* ---- what is done -------------------------------------------------------- */
 
 static void maker_open(maker *m, const char *dir, const wb_clock *clock,
@@ -205,18 +250,20 @@ static void work(maker *m, const wb_clock *clock)
 {
 	const wb_handler *handlers[] = {
 		wb_orchestrator_handler(m->orchestrator),
-		wb_choreography_handler(m->flow)};
+		wb_choreography_handler(m->flow), NULL};
 	wb_worker_options options = WB_WORKER_OPTIONS_INIT;
 	wb_worker *worker;
 
 	options.clock = clock;
-	must(m, wb_worker_open(m->store, NULL, NULL, handlers, 2, &options,
+	must(m, wb_participant_handler(&participant, &handlers[2], &m->err));
+	must(m, wb_worker_open(m->store, NULL, NULL, handlers, 3, &options,
 			       &worker, &m->err));
 	for (int quiet = 0; quiet < QUIET;) {
 		must(m, wb_worker_step(worker, true, &m->err));
 		quiet = wb_worker_get_stat(worker).idle ? quiet + 1 : 0;
 	}
 	wb_worker_close(worker);
+	wb_participant_handler_free(handlers[2]);
 }
 
 static void start(maker *m, const char *kind, const char *id)
@@ -256,6 +303,7 @@ static void make(maker *m, const char *dir)
 	start(m, "order", "o-tell");
 	start(m, "trip", "o-undo");
 	start(m, "booking", "both");
+	be_asked(m, "elsewhere-1");
 	begin(m, "f-stuck");
 	begin(m, "both");
 	work(m, &clock);

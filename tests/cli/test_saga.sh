@@ -126,6 +126,16 @@ has "how long it took" "ended" "$out"
 run "$waybill" saga show --store s nobody
 is "no such saga" 3 $code
 
+run "$waybill" saga show --store s elsewhere-1
+is "a part in somebody else's saga" 0 $code
+has "says whose it is" "which another service orchestrates" "$out"
+run "$waybill" saga show --store s elsewhere-1 --json
+is "by" participant "$(at sagas.0.by)"
+is "what was done here" block "$(at sagas.0.here.0.step)"
+is "with what an undo needs" "slot 9 was free" "$(at sagas.0.here.0.undo)"
+is "which command" parking.block "$(at sagas.0.here.0.command)"
+is "whom it answers" elsewhere "$(at sagas.0.here.0.reply_to)"
+
 # ---- stat ----------------------------------------------------------------------
 run "$waybill" saga stat --store s
 is "stat" 0 $code

@@ -12,6 +12,7 @@
 #include <waybill/saga.h>
 #include <waybill/worker.h>
 
+#include "inbox/timer.h"
 #include "lib/journal/saga_rows.h"
 #include "tests/saga/services.h"
 #include "tests/support/place.h"
@@ -305,7 +306,9 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 {
 	services *r = rig_of(state, 6);
 	const wbi_saga_id id = {WBI_SAGA_FLOW, S("a:1"), S("parking")};
+	const wbi_actor actor = {S("kim"), S("a test")};
 	service *s = &r->all[BOOKING];
+	wb_error err = WB_ERROR_INIT;
 
 	services_rest(r);
 	book(r, "a:1");
@@ -316,6 +319,9 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 	assert_status(r, BOOKING, "a:1", WB_SAGA_ABANDONED);
 	assert_int_equal(service_audited(s, "saga abandon done"), 1);
 	service_order(s, &id, WBI_VERB_ABANDON, "it has ended: abandoned");
+	assert_code(wbi_timer_operator_cancel(s->store, S("flow.parking"),
+					      S("a:1/create"), &actor, &err),
+		    WB_ENOTFOUND, err);
 	assert_int_equal(pay(r, "a:1"), WB_OK);
 	services_rest(r);
 	assert_state(&r->all[BOOKING], "a:1", "done");
