@@ -325,6 +325,18 @@ static wb_code store_build(wb_store *store, const wb_store_options *o,
 	return code;
 }
 
+/* LMDB's very first write can be torn: its two pages leave in one. */
+static void store_say_interrupted(const char *dir, wb_error *err)
+{
+	const wb_error cause = *err;
+
+	*err = (wb_error)WB_ERROR_INIT;
+	WBI_FAIL_FOREIGN(err, cause.code, cause.foreign,
+			 "%.300s; if an interrupted creation has left it, "
+			 "remove \"%s\" and create it again",
+			 cause.text, dir);
+}
+
 wb_code wb_store_create(const char *dir, const wb_store_options *options,
 			wb_error *err)
 {
@@ -353,6 +365,8 @@ wb_code wb_store_create(const char *dir, const wb_store_options *options,
 	if (code == WB_EEXISTS || code == WB_EBUSY)
 		code = WBI_FAIL(err, WB_EEXISTS, "\"%s\" is a store already",
 				dir);
+	if (code == WB_ECORRUPT && err && err->code == code)
+		store_say_interrupted(dir, err);
 	wb_store_close(store);
 	return code;
 }
