@@ -129,9 +129,23 @@ static bool own_was_rejected(wb_projector *p)
 	return rejected;
 }
 
-wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
+/* A checkpoint of another history is an operator's; want of memory is not. */
+static wb_code own_verify(wb_projector *p, wb_error *err)
 {
 	wb_error why = WB_ERROR_INIT;
+	wb_code code = wbi_track_verify(&p->live, &why);
+
+	if (wbi_model_wants_room(code)) {
+		wbi_projector_close_track(p, &p->live);
+		return WBI_FAIL_FOREIGN(err, code, why.foreign, "%s", why.text);
+	}
+	if (code != WB_OK)
+		wbi_projector_set_state(p, WB_PROJECTOR_STUCK, &why);
+	return WB_OK;
+}
+
+wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
+{
 	wbi_generation *gen = NULL;
 	const char *differs;
 	wb_code code;
@@ -150,11 +164,8 @@ wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
 	wbi_projector_set_state(p, WB_PROJECTOR_RUNNING, NULL);
 	differs = wbi_shape_differs(&gen->shape, &p->shape);
 	p->live_fits = !differs;
-	if (!differs) {
-		if (wbi_track_verify(&p->live, &why) != WB_OK)
-			wbi_projector_set_state(p, WB_PROJECTOR_STUCK, &why);
-		return WB_OK;
-	}
+	if (!differs)
+		return own_verify(p, err);
 	if (gen->shape.version != p->shape.version && !own_was_rejected(p))
 		p->promote = true;
 	else

@@ -5,6 +5,7 @@
  */
 #include "lib/event/body_hash.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #include "lib/base/assert.h"
@@ -18,11 +19,13 @@ wb_code wbi_body_hash(wb_str body, char ret[WBI_BODY_HASH_LEN + 1],
 	unsigned len = 0;
 
 	if (EVP_Digest(body.len ? body.ptr : "", body.len, digest, &len,
-		       EVP_sha256(), NULL) != 1)
+		       EVP_sha256(), NULL) != 1) {
+		ERR_clear_error(); /* it would keep it for the thread's life */
 		return WBI_FAIL(err, WB_ENOMEM,
 				"the SHA-256 of a body of %zu bytes: OpenSSL "
 				"refuses",
 				body.len);
+	}
 	WB_ASSERT(len * 2 == WBI_BODY_HASH_LEN);
 	for (unsigned i = 0; i < len; i++) {
 		ret[2 * i] = digits[digest[i] >> 4];
