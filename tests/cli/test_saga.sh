@@ -136,6 +136,16 @@ is "with what an undo needs" "slot 9 was free" "$(at sagas.0.here.0.undo)"
 is "which command" parking.block "$(at sagas.0.here.0.command)"
 is "whom it answers" elsewhere "$(at sagas.0.here.0.reply_to)"
 
+# ---- graph ---------------------------------------------------------------------
+run "$waybill" saga graph --store s o-undo
+is "graph" 0 $code
+has "what is being undone" 'hold<br>here"]:::current' "$out"
+has "what was refused" 'go (pivot)<br>here"]:::rejected' "$out"
+run "$waybill" saga graph --store s o-tell
+has "what is done" 'ship (pivot)<br>here"]:::done' "$out"
+run "$waybill" saga graph --store s o-wait --format dot
+has "what remains" 'finish (retriable)' "$out"
+
 # ---- stat ----------------------------------------------------------------------
 run "$waybill" saga stat --store s
 is "stat" 0 $code

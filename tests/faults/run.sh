@@ -6,7 +6,8 @@
 # `make faults`; the last line says how it went, and so does the exit code.
 set -u
 
-node=${srcdir:-$(dirname "$0")/../..}/tests/support/rabbitmq-node
+here=${srcdir:-$(dirname "$0")/../..}
+node=$here/tests/support/rabbitmq-node
 case ${1-} in
 short)
 	kills=300 worker_kills=150 life=400 attempts=20000 town=sample
@@ -45,6 +46,8 @@ part tests/crash/crash "$kills"
 part tests/crash/worker_crash "$worker_kills"
 WAYBILL_CRASH_KILLS=all part tests/crash/test_stream_crash
 WAYBILL_RACE_ATTEMPTS=$attempts part tests/outbox/test_stream_race
+[ "$1" = short ] || # make check has a sample of them
+	TEST_SAGA_KILLS=all part "$here/tests/cli/test_saga.sh"
 part tests/faults/test_service_faults
 part tests/faults/test_broker_faults
 part tests/faults/test_worker_faults
