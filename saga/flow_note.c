@@ -237,8 +237,16 @@ static wb_code note_steps(const wbi_flow_scope *scope, const wbi_saga_row *old,
 }
 
 /* What an operator has ended stays so, whatever comes behind it. */
-static void note_abandoned(note *n)
+static void note_abandoned(const wbi_saga_row *old, const wbi_saga_entry *entry,
+			   note *n)
 {
+	wb_str reason = entry && entry->after == WB_SAGA_ABANDONED
+				? entry->text
+			: old ? old->reason
+			      : WB_STR_NULL;
+
+	snprintf(n->reason, sizeof(n->reason), "%.*s",
+		 (int)(reason.len < 400 ? reason.len : 400), reason.ptr);
 	n->waits = false;
 	n->row.step = n->row.awaits = WB_STR_NULL;
 	n->row.deadline_us = 0;
@@ -264,16 +272,14 @@ static wb_code note_write(const wbi_flow_scope *scope, const wbi_saga_id *id,
 	n->abandoned = (old && old->status == WB_SAGA_ABANDONED) ||
 		       (entry && entry->after == WB_SAGA_ABANDONED);
 	if (n->abandoned)
-		note_abandoned(n);
+		note_abandoned(old, entry, n);
 	n->row.status = note_status(n);
 	n->row.name = wb_str_from(scope->choreography->part->flow->name);
 	n->row.started_us = old ? old->started_us : b->now_us;
 	n->row.changed_us = b->now_us;
 	n->row.entries = old ? old->entries : 0;
 	n->row.from = n->waits ? wb_str_from(n->from) : WB_STR_NULL;
-	n->row.reason = n->abandoned && entry && entry->who.len > 0
-				? entry->text
-				: wb_str_from(n->reason);
+	n->row.reason = wb_str_from(n->reason);
 	if (!n->waits)
 		n->row.since_us = b->now_us;
 	if (entry && n->row.entries < WBI_FLOW_LOG_MAX) {

@@ -309,6 +309,9 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 	const wbi_actor actor = {S("kim"), S("a test")};
 	service *s = &r->all[BOOKING];
 	wb_error err = WB_ERROR_INIT;
+	wbi_saga_row row;
+	MDB_dbi dbi;
+	MDB_txn *txn;
 
 	services_rest(r);
 	book(r, "a:1");
@@ -326,6 +329,12 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 	services_rest(r);
 	assert_state(&r->all[BOOKING], "a:1", "done");
 	assert_status(r, BOOKING, "a:1", WB_SAGA_ABANDONED);
+	txn = service_begin(s, &dbi);
+	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
+			       &err),
+		  err);
+	assert_true(wb_str_eq(row.reason, S("abandoned by kim: a test")));
+	wb_store_abort(txn);
 	services_fini(r);
 }
 
