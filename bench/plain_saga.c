@@ -8,6 +8,8 @@
  * often as waybill has (--commits). It acknowledges a message when what it sent
  * for it is confirmed.
  *
+ *   --ring                 a choreography instead: one message goes round, from
+ *                          the first to the second to the third and back
  *   --count N --window W   sagas, and how many of them at a time
  *   --commits C            about that many, over all three
  *   --store D --uri U
@@ -30,7 +32,14 @@
 #include "bench/plain_lmdb.h"
 
 enum { BOOKING, BILLING, PARKING, SERVICES };
-enum { STEPS = 3, HEADERS = 14, RING = 65536, RECORD = 500, BATCH_MAX = 1000 };
+enum {
+	STEPS = 3,
+	HEADERS = 14,
+	RING_HEADERS = 12,
+	RING = 65536,
+	RECORD = 500,
+	BATCH_MAX = 1000
+};
 
 typedef struct message {
 	uint64_t saga;
@@ -55,6 +64,7 @@ typedef struct bench {
 	service all[SERVICES];
 	const char *uri;
 	uint64_t count, window, per_commit, started;
+	bool ring;
 	atomic_ullong done;
 } bench;
 
@@ -77,6 +87,7 @@ static void publish(service *s, const char *queue, uint64_t saga, uint32_t step,
 {
 	static const char body[] = "{\"slot\":\"A1\",\"account\":\"alice\","
 				   "\"amount\":\"100.00\"}";
+	bool ring = s->b->ring;
 	char id[48], key[32], type[32];
 	amqp_basic_properties_t p = {0};
 	amqp_table_entry_t h[HEADERS];
@@ -99,6 +110,10 @@ static void publish(service *s, const char *queue, uint64_t saga, uint32_t step,
 	h[11] = header("ce-wbop", "do");
 	h[12] = header("ce-wbepoch", "0");
 	h[13] = header("ce-wbdeadline", "2026-01-01T00:00:00.000000Z");
+	if (ring) { /* what an event of a flow has */
+		h[10] = header("ce-subject", key);
+		h[11] = header("ce-causationid", id);
+	}
 	p._flags = AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TYPE_FLAG |
 		   AMQP_BASIC_APP_ID_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG |
 		   AMQP_BASIC_TIMESTAMP_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG |
@@ -112,14 +127,16 @@ static void publish(service *s, const char *queue, uint64_t saga, uint32_t step,
 	p.delivery_mode = AMQP_DELIVERY_PERSISTENT;
 	p.correlation_id = amqp_cstring_bytes(key);
 	p.reply_to = amqp_cstring_bytes(s->b->all[BOOKING].queue);
-	p.headers.num_entries = HEADERS;
+	p.headers.num_entries = ring ? RING_HEADERS : HEADERS;
 	p.headers.entries = h;
 	s->published++;
 	s->settled[s->published % RING] = false;
 	s->for_tag[s->published % RING] = for_tag;
 	if (amqp_basic_publish(s->out, 1, amqp_empty_bytes,
 			       amqp_cstring_bytes(queue), 1, 0, &p,
-			       amqp_cstring_bytes(body)) != AMQP_STATUS_OK)
+			       ring ? amqp_empty_bytes
+				    : amqp_cstring_bytes(body)) !=
+	    AMQP_STATUS_OK)
 		bench_die("publish", queue);
 }
 
@@ -203,7 +220,12 @@ static void answer(service *s, const message *m)
 {
 	bench *b = s->b;
 
-	if (s->which != BOOKING)
+	if (b->ring && s->which != BOOKING)
+		publish(s, b->all[(s->which + 1) % SERVICES].queue, m->saga,
+			m->step + 1, m->tag);
+	else if (b->ring)
+		atomic_fetch_add(&b->done, 1);
+	else if (s->which != BOOKING)
 		publish(s, b->all[BOOKING].queue, m->saga, m->step, m->tag);
 	else if (m->step + 1 < STEPS)
 		publish(s, b->all[step_service[m->step + 1]].queue, m->saga,
@@ -215,13 +237,13 @@ static void answer(service *s, const message *m)
 static void begin_sagas(service *s)
 {
 	bench *b = s->b;
+	int first = b->ring ? BILLING : step_service[0];
 	uint64_t open = b->started - atomic_load(&b->done), n = 250;
 
 	if (b->started >= b->count || b->window - open < n)
 		return;
 	for (; n > 0 && b->started < b->count; n--)
-		publish(s, b->all[step_service[0]].queue, b->started++, 0,
-			s->acked);
+		publish(s, b->all[first].queue, b->started++, 0, s->acked);
 }
 
 static void *service_main(void *arg)
@@ -300,8 +322,10 @@ int main(int argc, char **argv)
 	b.count = bench_number(argc, argv, "--count", 20000);
 	b.window = bench_number(argc, argv, "--window", 2000);
 	commits = bench_number(argc, argv, "--commits", b.count);
-	b.per_commit =
-		commits ? (2 * STEPS * b.count + commits - 1) / commits : 1;
+	b.ring = bench_flag(argc, argv, "--ring");
+	b.per_commit = commits ? ((b.ring ? 1 : 2) * STEPS * b.count + commits -
+				  1) / commits
+			       : 1;
 	if (b.per_commit > BATCH_MAX)
 		b.per_commit = BATCH_MAX;
 	if (!b.uri)
