@@ -11,10 +11,12 @@ node=$here/tests/support/rabbitmq-node
 case ${1-} in
 short)
 	kills=300 worker_kills=150 life=400 attempts=20000 town=sample
+	saga_kills=10
 	bookings='100 40 10'
 	;;
 long)
 	kills=2000 worker_kills=3000 life=3600 attempts=100000 town=all
+	saga_kills=300
 	bookings='3000 10000 100'
 	;;
 *)
@@ -48,6 +50,8 @@ WAYBILL_CRASH_KILLS=all part tests/crash/test_stream_crash
 WAYBILL_RACE_ATTEMPTS=$attempts part tests/outbox/test_stream_race
 [ "$1" = short ] || # make check has a sample of them
 	TEST_SAGA_KILLS=all part "$here/tests/cli/test_saga.sh"
+part "$here/tests/faults/saga_kills.sh" "$saga_kills"
+WAYBILL_FAULTS=$1 part tests/saga/test_booking_faults
 part tests/faults/test_service_faults
 part tests/faults/test_broker_faults
 part tests/faults/test_worker_faults
