@@ -134,9 +134,6 @@ bug unknown-step-is-not-undone saga/machine.c \
 	'/^static bool move_took_effect(/,/^}/s/ || step->at == WBI_AT_UNKNOWN//'
 bug first-step-is-not-undone saga/machine.c \
 	'/^static void move_back(/,/^}/s/i-- > 0;/i-- > 1;/'
-bug pivot-is-guessed-not-asked saga/machine.c \
-	'/^static void move_probe(/,/^}/s/if (!v->saga/if (s->at != WBI_AT_NONE || !v->saga/
-	/^static void move_unknown(/,/^}/s/step->kind == WB_PIVOT/step->kind == WB_PIVOT \&\& 0/'
 bug no-deadline-is-set saga/run.c \
 	'/case WBI_ACTION_DEADLINE:/,/case /s/if (r->local)/if (step)/'
 exit $missed

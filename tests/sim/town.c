@@ -100,6 +100,8 @@ void town_kill(town_service *s)
 	s->deaths++;
 	town_log(s->town, "%s dies", s->name);
 	town_bury(s);
+	if (s->away_us > 0)
+		s->down_until_us = s->town->clock.mono_us + s->away_us;
 }
 
 static bool town_connect(town_service *s, kit_mortal **ret)

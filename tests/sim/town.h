@@ -62,6 +62,7 @@ typedef struct town_service {
 	wb_command commands[TOWN_COMMANDS_MAX];
 	town_mood mood;
 	int64_t down_until_us; /* monotonic: it is not started before */
+	int64_t away_us;       /* that long, when it dies */
 	/* One death that is asked for; 0: none. */
 	uint64_t die_at_commit; /* of those from now on */
 	bool die_durable;       /* that commit is still made */

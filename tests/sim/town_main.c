@@ -169,9 +169,8 @@ static void misfortune(world *w)
 	if (chance(w, w->kill)) {
 		town_kill(s);
 		s->die_at_call = chance(w, 500) ? 1 + draw(w, 300) : 0;
-		if (chance(w, 300))
-			s->down_until_us = t->clock.mono_us +
-					   (int64_t)draw(w, 20 * US_PER_S);
+		s->away_us = chance(w, 300) ? (int64_t)draw(w, 20 * US_PER_S)
+					    : 0;
 	}
 	if (chance(w, w->busy))
 		s->mood.retry_until_us =
@@ -211,9 +210,10 @@ static void calm_down(world *w)
 	if (wb_memory_set_chaos(t->memory, NULL, &t->err) != WB_OK)
 		town_fail(t, "calm: %s", t->err.text);
 	for (int i = 0; i < TOWN_SERVICES; i++) {
-		town_kill(&t->all[i]);
+		/* Who is away for long comes back in time. */
+		t->all[i].away_us = 0;
 		t->all[i].die_at_call = 0;
-		t->all[i].down_until_us = 0;
+		town_kill(&t->all[i]);
 		memset(&t->all[i].mood, 0, sizeof(t->all[i].mood));
 	}
 	/* What waits for the clock may have been put off when it was ahead. */
