@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/times.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +97,7 @@ static const struct {
 } main_counters[] = {
 	{"seeds", offsetof(sim_tally, seeds)},
 	{"turns", offsetof(sim_tally, turns)},
+	{"simulated-us", offsetof(sim_tally, simulated_us)},
 	{"deaths", offsetof(sim_tally, deaths)},
 	{"restarts", offsetof(sim_tally, restarts)},
 	{"takeovers", offsetof(sim_tally, takeovers)},
@@ -212,6 +214,7 @@ static bool main_run_seed(const sim_arguments *a, uint64_t seed, sim_tally *sum,
 		if (w->checker)
 			checker_explain(w->checker, stdout, 5);
 	}
+	w->tally.simulated_us = (uint64_t)w->clock.mono_us;
 	main_add(sum, &w->tally);
 	*ret_digest = w->digest;
 	sim_world_fini(w);
@@ -229,6 +232,30 @@ static void main_report(const sim_tally *t)
 	checker_print(&t->counts, stdout);
 	fputs("applied: ", stdout);
 	checker_print(&t->service.applied, stdout);
+}
+
+/* Of this process and its children that have ended, in seconds. */
+static double main_cpu(void)
+{
+	struct tms t;
+
+	times(&t);
+	return (double)(t.tms_utime + t.tms_stime + t.tms_cutime +
+			t.tms_cstime) /
+	       (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The figure: how much faster than the worlds' own time. */
+static void main_report_speed(const sim_tally *t, int64_t since_us)
+{
+	const wb_clock *clock = wb_system_clock();
+	double took = (double)(clock->mono_us(clock->ctx) - since_us) / 1e6;
+	double simulated = (double)t->simulated_us / 1e6;
+
+	printf("sim: %" PRIu64 " worlds, %.0f simulated seconds in %.0f: %.0f "
+	       "times real time, %.0f times a processor's\n",
+	       t->seeds, simulated, took, took > 0 ? simulated / took : 0,
+	       simulated / (main_cpu() + 1e-3));
 }
 
 /* Every jobs-th seed, from the job's own on. Returns how many went wrong. */
@@ -310,6 +337,8 @@ int main(int argc, char **argv)
 			   .failures = 10,
 			   .jobs = 1,
 			   .dir = kit_scratch_base()};
+	const wb_clock *clock = wb_system_clock();
+	int64_t since_us = clock->mono_us(clock->ctx);
 	int fds[MAIN_JOBS_MAX] = {0};
 	sim_tally sum = {0};
 	uint64_t bad;
@@ -330,5 +359,6 @@ int main(int argc, char **argv)
 	while (wait(NULL) > 0)
 		;
 	main_report(&sum);
+	main_report_speed(&sum, since_us);
 	return bad == 0 ? 0 : 1;
 }

@@ -57,6 +57,7 @@ typedef struct sim_exchange {
 /* What happened, summed up over seeds for the report. */
 typedef struct sim_tally {
 	uint64_t seeds, turns, deaths, restarts, takeovers, retries;
+	uint64_t simulated_us; /* on the worlds' clocks */
 	uint64_t downs, channel_closes, nacks, returns, blocks;
 	uint64_t commit_failures, commit_deaths, deleted, reroutes;
 	uint64_t backups, restores, full, checked;
