@@ -76,11 +76,12 @@ static bool decision_copy(const wb_event *event, wb_event *ret,
 {
 	size_t headers = event->header_count * sizeof(wb_header);
 	size_t bytes = decision_bytes(event);
-	char *block = malloc(headers + bytes + 1), *at = block + headers;
+	char *block = malloc(headers + bytes + 1), *at;
 	wb_header *copies = (wb_header *)(void *)block;
 
 	if (!block)
 		return false;
+	at = block + headers;
 	*ret = *event;
 	for (size_t i = 0; i < WBI_ATTRIBUTES; i++)
 		*wbi_attribute_of(ret, i) =

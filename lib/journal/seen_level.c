@@ -260,6 +260,7 @@ static size_t run_merge(const wbi_seen *seen, level_run *run,
 					    : seen_compare(run->entries[i].key,
 							   entries[j].key);
 
+		/* cppcheck-suppress nullPointer ; NULL only with count 0 */
 		e = order < 0 ? &run->entries[i] : &entries[j];
 		i += order <= 0;
 		j += order >= 0;
