@@ -48,6 +48,7 @@ static const cli_flag ls_flags[] = {
 
 typedef struct ls_run {
 	const ls_options *o;
+	wb_store *store;
 	cli_consumers list;
 	cli_table *table;
 	uint64_t count;
@@ -75,6 +76,26 @@ static wb_code ls_room(ls_run *run)
 	run->more = run->count == run->o->limit;
 	run->count++;
 	return run->more ? WB_ENOTFOUND : WB_OK;
+}
+
+/* Which dead letter, and why; the reason only if it can be read. */
+static void ls_note_dead(const ls_run *run, uint64_t number, char *note,
+			 size_t size)
+{
+	char text[500];
+	wbi_dead dead;
+	MDB_txn *txn;
+
+	snprintf(note, size, "dead letter %" PRIu64, number);
+	if (wbi_txn_begin(wb_store_env(run->store), false, &txn, NULL) != WB_OK)
+		return;
+	if (wbi_dead_get(txn, wbi_store_get_tables(run->store)->dead, number,
+			 &dead, NULL) == WB_OK) {
+		wbi_text_show(dead.text, text, sizeof(text));
+		snprintf(note, size, "dead letter %" PRIu64 ", %s: %s", number,
+			 wbi_dead_reason_name(dead.reason), text);
+	}
+	wbi_txn_abort(txn);
 }
 
 typedef struct ls_row {
@@ -113,8 +134,8 @@ static wb_code ls_print(ls_run *run, const ls_row *row, wb_error *err)
 		wbi_time_format(row->work->due_us, due);
 		wbi_text_show(row->work->text, note, sizeof(note));
 		if (row->work->state == WBI_WORK_DEAD)
-			snprintf(note, sizeof(note), "dead letter %" PRIu64,
-				 row->work->dead);
+			ls_note_dead(run, row->work->dead, note,
+				     sizeof(note));
 	}
 	if (!cli_table_row(run->table, cells))
 		return WBI_FAIL(err, WB_ENOMEM, "out of memory");
@@ -253,6 +274,7 @@ static int ls_run_(cli_context *ctx)
 
 	if (code != CLI_OK)
 		return code;
+	run.store = store;
 	run.table = cli_table_new("events", columns, WBI_COUNT(columns),
 				  ctx->json);
 	if (!run.table)

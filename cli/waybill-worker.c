@@ -67,6 +67,8 @@ typedef struct daemon_state {
 	uint64_t received; /* as last seen, and since when */
 	int64_t received_us;
 	bool was_idle;
+	int64_t stuck_us; /* no room since; 0 */
+	wb_error stuck;   /* no room for too long, with --until-idle */
 } daemon_state;
 
 static const cli_flag worker_flag_table[] = {
@@ -165,6 +167,18 @@ static bool is_quiet(daemon_state *d, const wb_worker_stat *stat)
 	return stat->idle && mono_us() - d->received_us >= WORKER_QUIET_US;
 }
 
+/* With --until-idle: it is idle, or there is no room for what is left. */
+static bool is_enough(daemon_state *d, const wb_worker_stat *stat)
+{
+	if (!d->flags->until_idle || d->stops > 0 || d->was_idle ||
+	    d->stuck.code != WB_OK)
+		return false;
+	if (wbi_worker_is_stuck(stat, mono_us(), &d->stuck_us))
+		d->stuck = stat->error;
+	d->was_idle = is_quiet(d, stat) && cli_projectors_quiet(&d->projectors);
+	return d->was_idle || d->stuck.code != WB_OK;
+}
+
 static wb_code loop(daemon_state *d, wb_error *err)
 {
 	struct pollfd fds[2 + CLI_PROJECTIONS_MAX] = {
@@ -194,10 +208,7 @@ static wb_code loop(daemon_state *d, wb_error *err)
 		tell_state(d, &stat);
 		if (stat.state == WB_WORKER_STOPPED)
 			break;
-		if (d->flags->until_idle && d->stops == 0 && !d->was_idle &&
-		    is_quiet(d, &stat) &&
-		    cli_projectors_quiet(&d->projectors)) {
-			d->was_idle = true;
+		if (is_enough(d, &stat)) {
 			wb_worker_stop(d->worker);
 			continue;
 		}
@@ -440,6 +451,11 @@ static int left_over(daemon_state *d, const wb_worker_stat *stat)
 	MDB_txn *txn;
 	wb_code rc;
 
+	if (d->stuck.code != WB_OK)
+		return cli_fail(d->ctx, CLI_FAILED,
+				"stopped before all was handled, since there "
+				"is no room: %s",
+				d->stuck.text);
 	if (!d->was_idle)
 		return cli_fail(d->ctx, CLI_NOT_ALL,
 				"stopped before all was handled");
@@ -534,7 +550,8 @@ static const cli_command worker_command = {
 		"once. Nothing that was committed\nis handled again.\n\n"
 		"With --until-idle the exit status is 0 if all is handled, 3 "
 		"if there are dead letters\nor events that wait, or if it was "
-		"stopped before.\n\n"
+		"stopped before, 1 if there is no room (quota,\ndisk or map) "
+		"for what is left.\n\n"
 		"  waybill-worker --store /var/lib/shop/store --amqp "
 		"amqp://localhost --module ./handlers.so\n"
 		"  waybill-worker --config /etc/waybill/shop.yaml --check\n",

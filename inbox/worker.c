@@ -359,6 +359,11 @@ wb_code wb_worker_step(wb_worker *worker, bool wake, wb_error *err)
 		code = wbi_worker_own(worker, &why);
 	if (worker->owner_fd >= 0 && code == WB_OK)
 		code = worker_work(worker, &why);
+	if (code != WB_OK && wbi_lmdb_is_resized(why.foreign)) {
+		wb_error_clear(&why);
+		code = worker_adopt_map(worker, &why);
+		worker->wake_dispatch = true; /* what was begun, once more */
+	}
 	if (code != WB_OK && code != WB_EBUSY)
 		return worker_stumble(worker, &why, err);
 	return WB_OK;

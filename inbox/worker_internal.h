@@ -18,6 +18,7 @@ enum {
 	WORKER_CLOSE_US = 2000000, /* a broker's goodbye is awaited so long */
 	WORKER_LOOK_US = 1000,     /* to see a commit that is on its way */
 	WORKER_QUIET_US = 300000,  /* until idle: nothing came for so long */
+	WORKER_STUCK_US = 3000000, /* until idle: without room for so long */
 	WORKER_NAP_US = 1000,      /* of a pause slept within a dispatch */
 	WORKER_ALONE_US = 10000000 /* without a commit of another writer */
 };
@@ -90,6 +91,11 @@ void wbi_worker_disown(wb_worker *worker);
 
 /* worker.c */
 wb_code wbi_worker_step_relay(wb_worker *worker, wb_error *err);
+
+/* Has it been PAUSED for WORKER_STUCK_US? `since_us` is the caller's, 0 at
+ * first. Who waits until it is idle may wait for ever. */
+bool wbi_worker_is_stuck(const wb_worker_stat *stat, int64_t now_us,
+			 int64_t *since_us);
 
 /* The page in which its calls are noted; NULL while it waits. */
 static inline wbi_calls *wbi_worker_calls(const wb_worker *worker)

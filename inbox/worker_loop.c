@@ -136,40 +136,70 @@ wb_code wb_worker_dispatch(wb_worker *worker, wb_error *err)
 	return code;
 }
 
+/* What is known to one who waits until it is idle. */
+typedef struct loop_quiet {
+	uint64_t received;
+	int64_t since_us; /* nothing was received */
+	int64_t stuck_us; /* there was no room; 0 */
+} loop_quiet;
+
 /* Idle, and nothing has come for a while: what the broker still has is on its
  * way otherwise. */
 static bool loop_is_quiet(wb_worker *worker, const wb_worker_stat *stat,
-			  uint64_t *received, int64_t *since_us)
+			  loop_quiet *quiet)
 {
 	int64_t now_us = worker->clock->mono_us(worker->clock->ctx);
 
-	if (!stat->idle || stat->received != *received) {
-		*received = stat->received;
-		*since_us = now_us;
+	if (!stat->idle || stat->received != quiet->received) {
+		quiet->received = stat->received;
+		quiet->since_us = now_us;
 	}
-	return stat->idle &&
-	       (!worker->consumer || now_us - *since_us >= WORKER_QUIET_US);
+	return stat->idle && (!worker->consumer ||
+			      now_us - quiet->since_us >= WORKER_QUIET_US);
+}
+
+bool wbi_worker_is_stuck(const wb_worker_stat *stat, int64_t now_us,
+			 int64_t *since_us)
+{
+	if (stat->state != WB_WORKER_PAUSED)
+		*since_us = 0;
+	else if (*since_us == 0)
+		*since_us = now_us;
+	return *since_us != 0 && now_us - *since_us >= WORKER_STUCK_US;
+}
+
+/* Stop it when it is idle; an error if it will not be. */
+static wb_code loop_judge(wb_worker *worker, loop_quiet *quiet, wb_error *err)
+{
+	wb_worker_stat stat = wb_worker_get_stat(worker);
+	int64_t now_us = worker->clock->mono_us(worker->clock->ctx);
+
+	if (atomic_load(&worker->stop_asked) > 0)
+		return WB_OK;
+	if (wbi_worker_is_stuck(&stat, now_us, &quiet->stuck_us))
+		return WBI_FAIL(err, stat.error.code, "not idle: %.400s",
+				stat.error.text);
+	if (loop_is_quiet(worker, &stat, quiet))
+		wb_worker_stop(worker);
+	return WB_OK;
 }
 
 wb_code wb_worker_run(wb_worker *worker, bool until_idle, wb_error *err)
 {
-	int64_t since_us = worker->clock->mono_us(worker->clock->ctx);
-	uint64_t received = 0;
+	loop_quiet quiet = {
+		.since_us = worker->clock->mono_us(worker->clock->ctx)};
 	wb_code code;
 	int fd;
 
 	code = wb_worker_fd(worker, &fd, err);
 	while (code == WB_OK) {
-		wb_worker_stat stat;
-
 		code = wb_worker_dispatch(worker, err);
 		if (code != WB_OK || worker->state == WB_WORKER_STOPPED)
 			break;
-		stat = wb_worker_get_stat(worker);
-		if (until_idle && atomic_load(&worker->stop_asked) == 0 &&
-		    loop_is_quiet(worker, &stat, &received, &since_us))
-			wb_worker_stop(worker);
-		code = wbi_loop_wait(&worker->loop, LOOP_WAIT_MS, err);
+		if (until_idle)
+			code = loop_judge(worker, &quiet, err);
+		if (code == WB_OK)
+			code = wbi_loop_wait(&worker->loop, LOOP_WAIT_MS, err);
 	}
 	return code;
 }

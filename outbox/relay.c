@@ -27,11 +27,16 @@
 void wbi_relay_trouble(wb_relay *relay, wb_log_level level, const char *format,
 		       ...)
 {
+	char before[sizeof(relay->why)];
 	va_list args;
 
+	memcpy(before, relay->why, sizeof(before));
 	va_start(args, format);
 	vsnprintf(relay->why, sizeof(relay->why), format, args);
 	va_end(args);
+	/* What goes on is said once: until it is over, or something else. */
+	if (strcmp(before, relay->why) == 0)
+		return;
 	relay->status_dirty = true;
 	wbi_log(relay->log, level, "relay: %s", relay->why);
 }

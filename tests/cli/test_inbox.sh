@@ -62,7 +62,8 @@ is "with its attempts" 2 "$(at events.0.attempts)"
 is "with why" 'bank is down' "$(at events.0.note)"
 is "its follower" behind "$(at events.1.state)"
 is "a dead one" dead "$(at events.2.state)"
-is "and which letter it is" "dead letter 2" "$(at events.2.note)"
+has "and which letter it is, and why" "dead letter 2, rejected: " \
+	"$(at events.2.note)"
 run "$waybill" inbox ls --store s --state pending --json
 is "pending begins behind the lowest cursor" 4 "$(at events.0.position)"
 is "and names who has not reached it" billing "$(at events.0.handler)"

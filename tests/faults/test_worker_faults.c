@@ -58,11 +58,22 @@ static void a_killed_broker_costs_a_worker_only_time(void **state)
 	yard_end(y);
 }
 
+/* Whether everything published is handled, within the usual patience. */
+static bool all_handled(yard *y)
+{
+	bool all = false;
+
+	for (int ms = 0; ms < YARD_WAIT_MS && !all; ms += 50) {
+		assert_true(handled_look(&y->books, &all));
+		yard_sleep_ms(50);
+	}
+	return all;
+}
+
 /* Its publisher is blocked; handlers go on. */
 static void a_blocked_broker_holds_back_follow_ups_alone(void **state)
 {
 	yard *y = *state;
-	bool all = false;
 
 	yard_open(y, NULL, 0);
 	y->worker = yard_worker(y, healed, NULL);
@@ -71,14 +82,45 @@ static void a_blocked_broker_holds_back_follow_ups_alone(void **state)
 	yard_feed(y, 500);
 	yard_node("block");
 	y->worker = yard_worker(y, healed, NULL);
-	for (int ms = 0; ms < YARD_WAIT_MS && !all; ms += 50) {
-		assert_true(handled_look(&y->books, &all));
-		yard_sleep_ms(50);
-	}
-	assert_true(all);
+	assert_true(all_handled(y));
 	assert_true(checker_count(y->books.done).lost > 0);
 	yard_node("unblock");
 	yard_settle(y);
+	yard_end(y);
+}
+
+/* Stopped, with its connections open. What was taken in before is handled all
+ * the same; the rest comes when it goes on. */
+static void a_frozen_broker_holds_up_no_handler(void **state)
+{
+	const char *const more[] = {"--heartbeat-s", "5",
+				    "--connect-timeout-ms", "1000", NULL};
+	char broken[PATH_MAX + 40];
+	const char *const env[] = {WORK_HEALED "=1", broken, NULL};
+	FILE *file;
+	yard *y = *state;
+
+	snprintf(broken, sizeof(broken), WORK_BROKEN "=%s/broken", y->dir);
+	file = fopen(strchr(broken, '=') + 1, "w");
+	assert_non_null(file);
+	fclose(file);
+	yard_open(y, NULL, 0);
+	y->worker = yard_worker(y, env, more);
+	yard_await_word(y, "takes from queue", 1);
+	yard_feed(y, 200);
+	yard_await_taken(y);
+	yard_node("freeze");
+	assert_int_equal(unlink(strchr(broken, '=') + 1), 0);
+	assert_true(all_handled(y));
+	assert_true(checker_count(y->books.done).lost > 0); /* follow-ups */
+	yard_await_word(y, "no connection", 1);
+	feeder_close(&y->feeder);
+	yard_node("thaw");
+	assert_true(feeder_open(&y->feeder, getenv("WAYBILL_TEST_AMQP"),
+				y->exchange));
+	yard_feed(y, 300);
+	yard_settle(y);
+	y->ends = 1; /* what was on its way goes again */
 	yard_end(y);
 }
 
@@ -182,6 +224,52 @@ static void a_full_disk_under_a_worker_loses_nothing(void **state)
 	(void)umount2(disk, MNT_DETACH);
 }
 
+/* Another service's rows take the rest of the map, and later a part of the
+ * larger one. */
+static void hoard(wb_store *store, uint64_t from, uint64_t rows)
+{
+	static char bytes[8000]; /* two pages each */
+	wb_error err = WB_ERROR_INIT;
+	MDB_dbi table;
+	MDB_txn *txn;
+
+	assert_ok(wb_store_begin(store, &txn, &err), err);
+	assert_int_equal(mdb_dbi_open(txn, "hoard",
+				      MDB_CREATE | MDB_INTEGERKEY, &table),
+			 0);
+	for (uint64_t i = from; i < from + rows; i++) {
+		MDB_val key = {sizeof(i), &i}, value = {sizeof(bytes), bytes};
+
+		assert_int_equal(mdb_put(txn, table, &key, &value, 0), 0);
+	}
+	assert_ok(wb_store_commit(store, txn, &err), err);
+}
+
+/* It says what to do, takes nothing in, and goes on in a larger map, without a
+ * restart. */
+static void a_full_map_under_a_worker_loses_nothing(void **state)
+{
+	yard *y = *state;
+	wb_error err = WB_ERROR_INIT;
+	wb_store *store;
+
+	yard_open(y, NULL, 4 << 20);
+	assert_ok(wb_store_open(y->books.store, NULL, &store, &err), err);
+	hoard(store, 0, 440);
+	y->worker = yard_worker(y, healed, NULL);
+	yard_await_word(y, "takes from queue", 1);
+	yard_feed(y, 2500);
+	yard_await_word(y, "enlarge the map", 1);
+	yard_sleep_ms(1500); /* it looks again, in vain */
+	assert_int_equal(mdb_env_set_mapsize(wb_store_env(store), 64 << 20),
+			 0);
+	hoard(store, 440, 1000);
+	wb_store_close(store); /* the books open it */
+	yard_await_word(y, "room again", 1);
+	yard_settle(y);
+	yard_end(y);
+}
+
 /* ---- two workers -------------------------------------------------------- */
 
 static void a_second_worker_takes_over_when_the_first_is_killed(void **state)
@@ -280,7 +368,9 @@ int main(int argc, char **argv)
 		FAULT(whatever_is_published_stops_no_good_event),
 		FAULT(a_blocked_broker_holds_back_follow_ups_alone),
 		FAULT(a_killed_broker_costs_a_worker_only_time),
+		FAULT(a_frozen_broker_holds_up_no_handler),
 		FAULT(a_full_disk_under_a_worker_loses_nothing),
+		FAULT(a_full_map_under_a_worker_loses_nothing),
 	};
 
 	if (!getenv("WAYBILL_TEST_AMQP") || !getenv("WAYBILL_TEST_NODE")) {

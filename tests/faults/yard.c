@@ -217,6 +217,19 @@ void yard_settle(yard *y)
 	assert_true(handled_await_arrivals(&y->books, YARD_WAIT_MS));
 }
 
+void yard_await_taken(yard *y)
+{
+	bool all;
+
+	for (int ms = 0; ms < YARD_WAIT_MS; ms += YARD_POLL_MS) {
+		assert_true(handled_look(&y->books, &all));
+		if (y->books.taken == y->books.published)
+			return;
+		yard_sleep_ms(YARD_POLL_MS);
+	}
+	fail_msg("not all is taken in: see %s", y->out);
+}
+
 void yard_await_dead(yard *y, uint64_t rows)
 {
 	uint64_t now = 0;

@@ -48,6 +48,8 @@ void yard_feed(yard *y, unsigned count);
 
 /* Everything published is handled by both, and what was emitted arrived. */
 void yard_settle(yard *y);
+/* It is in the inbox at least. */
+void yard_await_taken(yard *y);
 void yard_await_dead(yard *y, uint64_t rows);
 void yard_redrive(yard *y);
 
