@@ -8,6 +8,7 @@
  *   --count N           consume N, print rate and CPU
  *   --latency           print published -> received times too; the bodies say
  *                       when (plain_publisher --stamp)
+ *   --stream            the queue is a stream: from its first message on
  *   --seconds S         N or not, S seconds at most
  *   --uri --queue --prefetch --ack-every
  */
@@ -27,12 +28,19 @@ typedef struct consumer {
 	uint64_t *latencies; /* NULL unless they are wanted */
 } consumer;
 
-static void consumer_begin(consumer *c, const char *queue, uint64_t prefetch)
+static void consumer_begin(consumer *c, const char *queue, uint64_t prefetch,
+			   bool stream)
 {
+	amqp_table_entry_t offset = {
+		.key = amqp_cstring_bytes("x-stream-offset"),
+		.value = {.kind = AMQP_FIELD_KIND_UTF8,
+			  .value.bytes = amqp_cstring_bytes("first")}};
+	amqp_table_t arguments = {stream ? 1 : 0, &offset};
+
 	amqp_basic_qos(c->conn, 1, 0, (uint16_t)prefetch, 0);
 	plain_must(c->conn, "prefetch");
 	amqp_basic_consume(c->conn, 1, amqp_cstring_bytes(queue),
-			   amqp_empty_bytes, 0, 0, 0, amqp_empty_table);
+			   amqp_empty_bytes, 0, 0, 0, arguments);
 	plain_must(c->conn, queue);
 }
 
@@ -119,7 +127,8 @@ int main(int argc, char **argv)
 	c.until_ns =
 		start + bench_number(argc, argv, "--seconds", 300) * 1000000000;
 	consumer_begin(&c, bench_text(argc, argv, "--queue", "bench"),
-		       bench_number(argc, argv, "--prefetch", 1000));
+		       bench_number(argc, argv, "--prefetch", 1000),
+		       bench_flag(argc, argv, "--stream"));
 	consumer_go(&c);
 	consumer_print(&c, bench_now_ns() - start, bench_cpu_us() - cpu);
 	amqp_connection_close(c.conn, AMQP_REPLY_SUCCESS);

@@ -10,7 +10,8 @@
  *   --rate R            at R a second, print publish -> confirm times
  *   --seconds S         as fast as it can for S seconds
  *   --stamp             each body says when it was published
- *   --reset             only (re-)make the exchange and an empty quorum queue
+ *   --reset             only (re-)make the exchange and an empty quorum queue,
+ *                       or with --stream a stream
  *   --uri --window --keys --hot --hot-permille --body
  */
 #include "config.h"
@@ -44,14 +45,14 @@ typedef struct plain {
 	char body[BENCH_BODY_MAX];
 } plain;
 
-static void plain_reset(amqp_connection_state_t conn)
+static void plain_reset(amqp_connection_state_t conn, const char *kind)
 {
 	amqp_bytes_t queue = amqp_cstring_bytes("bench");
 	amqp_bytes_t exchange = amqp_cstring_bytes("events");
 	amqp_table_entry_t type = {
 		.key = amqp_cstring_bytes("x-queue-type"),
 		.value = {.kind = AMQP_FIELD_KIND_UTF8,
-			  .value.bytes = amqp_cstring_bytes("quorum")}};
+			  .value.bytes = amqp_cstring_bytes(kind)}};
 	amqp_table_t arguments = {1, &type};
 
 	amqp_queue_delete(conn, 1, queue, 0, 0);
@@ -258,7 +259,9 @@ int main(int argc, char **argv)
 		bench_die("--uri", "which broker?");
 	p->conn = plain_connect(uri);
 	if (bench_flag(argc, argv, "--reset")) {
-		plain_reset(p->conn);
+		plain_reset(p->conn, bench_flag(argc, argv, "--stream")
+					     ? "stream"
+					     : "quorum");
 		goto out;
 	}
 	p->shape = bench_shape_from(argc, argv);

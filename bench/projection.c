@@ -9,6 +9,9 @@
  *   --what rebuild  events/s of a rebuild of --count events, and the live apply
  *                   rate meanwhile against that without a rebuild
  *
+ *   --what fill     no measurement: a store in D/store whose model has --keys
+ *                   keys, for others to read
+ *
  * The two sides take turns; a line for each pair says the ratio of their rates.
  *
  *   --dir D --pairs 7 --count N --keys K --batch 2000
@@ -309,6 +312,12 @@ static void bench_rebuild(projection_bench *b, uint64_t pairs, uint64_t events)
 	}
 }
 
+static void bench_fill(projection_bench *b)
+{
+	append(b, 12 * b->shape.keys); /* all but surely each key */
+	project(b);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = bench_text(argc, argv, "--what", "apply");
@@ -326,8 +335,10 @@ int main(int argc, char **argv)
 		bench_read(b, pairs, b->shape.count);
 	else if (!strcmp(what, "rebuild"))
 		bench_rebuild(b, pairs, b->shape.count);
+	else if (!strcmp(what, "fill"))
+		bench_fill(b);
 	else
-		bench_die("--what", "apply, read or rebuild");
+		bench_die("--what", "apply, read, rebuild or fill");
 	wb_projector_close(b->projector);
 	wb_outbox_close(b->outbox);
 	wb_store_close(b->store);

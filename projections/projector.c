@@ -323,6 +323,7 @@ static void projector_apply(wb_projector *p)
 				     p->now_us + p->options.txn_us, &why);
 	wb_error stuck = p->live.stuck;
 
+	p->gathered_us = p->now_us;
 	if (code == WB_OK)
 		code = projector_commit(p, &why);
 	if (code == WB_OK && stuck.code == WB_OK) {
@@ -349,6 +350,14 @@ bool wbi_projector_news(const wb_projector *p, const wbi_track *track)
 	       wbi_env_last_txn(wb_store_env(p->store)) != track->seen_txn;
 }
 
+/* A busy stream comes in drops: rather few commits than many. */
+static bool projector_gathers(const wb_projector *p)
+{
+	return p->live_feed &&
+	       p->now_us < p->gathered_us + PROJECTOR_GATHER_US &&
+	       !wbi_feed_presses(p->live_feed);
+}
+
 static void projector_live(wb_projector *p)
 {
 	if (!projector_may_apply(p))
@@ -357,6 +366,8 @@ static void projector_live(wb_projector *p)
 		projector_heal(p);
 	if (p->look && p->state == WB_PROJECTOR_BLOCKED)
 		p->live.at_head = false;
+	if (p->look && projector_gathers(p))
+		return;
 	if (p->look && wbi_projector_news(p, &p->live))
 		projector_apply(p);
 	else
@@ -498,10 +509,21 @@ int64_t wb_projector_deadline_us(const wb_projector *p)
 	if (fill_us < at_us)
 		at_us = fill_us;
 	if (p->state == WB_PROJECTOR_BLOCKED)
-		return p->retry_at_us < at_us ? p->retry_at_us : at_us;
+		/* Behind it there is only a broker to be heard. */
+		return p->retry_at_us < at_us &&
+				       !(p->live_feed &&
+					 p->retry_at_us <= p->now_us)
+			       ? p->retry_at_us
+			       : at_us;
 	if (!projector_live_works(p))
 		return at_us;
-	if (p->look || p->heal.active)
+	if (p->heal.active)
+		return 0;
+	if (p->look && projector_gathers(p))
+		return p->gathered_us + PROJECTOR_GATHER_US < at_us
+			       ? p->gathered_us + PROJECTOR_GATHER_US
+			       : at_us;
+	if (p->look)
 		return 0;
 	for (size_t i = 0; i < WBI_COUNT(p->look_at_us); i++)
 		if (p->look_at_us[i] < at_us)

@@ -24,6 +24,7 @@ enum {
 	PROJECTOR_READERS_MS = 60000,
 	PROJECTOR_RATE_MS = 1000,
 	PROJECTOR_MISSING_MS = 5000,
+	PROJECTOR_GATHER_US = 5000, /* between commits, of a busy stream */
 	PROJECTOR_FILL_EVENTS = 20000, /* per commit, while filling */
 	PROJECTOR_FILL_MS = 1000,
 	PROJECTOR_FILL_STEP_US = 5000,
@@ -50,6 +51,7 @@ struct wb_projector {
 	const char *origin; /* of the journal; a stream has none */
 	uint64_t missing, missing_at; /* as of that position */
 	int64_t missing_at_us;        /* while it is not at the head */
+	int64_t gathered_us;          /* the live track's last commit */
 	wbi_types types;
 	wbi_shape shape; /* of the declaration */
 	wbi_home *home;

@@ -154,6 +154,36 @@ static void a_pause_leaves_nothing_unacked(void **state)
 	queue_rig_fini(&s);
 }
 
+/* Until there is a broker again it waits, and does not ask all the time. */
+static void without_a_broker_it_sleeps(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	queue_rig s;
+
+	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
+	queue_rig_declare(&s);
+	queue_rig_publish_many(&s, 1, 100);
+	rig_open(&s.rig);
+	queue_rig_settle(&s);
+	wb_memory_refuse_next(s.memory, 1000000);
+	assert_ok(wb_memory_cut(s.memory,
+				&(wb_memory_cut_options){
+					.size = sizeof(wb_memory_cut_options),
+					.connection = s.live},
+				&err),
+		  err);
+	queue_rig_go(&s, WB_PROJECTOR_BLOCKED);
+	for (int i = 0; i < 1000; i++) {
+		assert_ok(wb_projector_step(s.rig.projector, false, &err), err);
+		if (i > 0 && wb_projector_deadline_us(s.rig.projector) <=
+				     s.clock.mono_us)
+			fail_msg("in step %d", i);
+		fake_clock_advance_to_us(
+			&s.clock, wb_projector_deadline_us(s.rig.projector));
+	}
+	queue_rig_fini(&s);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -166,6 +196,7 @@ int main(void)
 		T(a_rebuild_of_a_stream_equals_the_live_model),
 		T(a_message_that_is_no_event_does_as_the_policy_says),
 		T(a_pause_leaves_nothing_unacked),
+		T(without_a_broker_it_sleeps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
