@@ -103,7 +103,8 @@ typedef struct wb_choreography wb_choreography;
 /*
  * WB_EINVAL: the flow or the part is wrong, with the row (what
  * wb_flow_check() calls an error, and a row without its binding). WB_EMISMATCH:
- * the store is of another service. WB_ENOMEM. `part` must outlive it.
+ * the store is of another service. WB_ENOMEM. `part` must outlive it. Writes
+ * nothing: a handler that begins sagas may open one in its own `open`.
  */
 WB_API wb_code wb_choreography_open(wb_store *store, const wb_flow_part *part,
 				    wb_choreography **ret, wb_error *err);

@@ -98,7 +98,8 @@ typedef struct wb_orchestrator wb_orchestrator;
  * several may have one name: the first one takes new sagas, the others those
  * that run under them. `reply_to` is the queue of the store's worker, where
  * answers go; NULL: the service's name. WB_EINVAL: what wb_saga_check() calls
- * an error. `sagas` must outlive it.
+ * an error. `sagas` must outlive it. Writes nothing: a handler that starts
+ * sagas may open one in its own `open`.
  */
 WB_API wb_code wb_orchestrator_open(wb_store *store,
 				    const wb_saga *const *sagas, size_t count,
