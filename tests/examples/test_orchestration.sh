@@ -40,6 +40,15 @@ is "a booking needs an account" 2 $code
 run "$booking" bookings
 is "there are none" "" "$out"
 
+run "$waybill" saga check "$examples/.libs/booking_module.so" \
+	"$examples/.libs/billing_module.so" "$examples/.libs/parking_module.so"
+is "who asks and who answers fit together" 0 $code
+has "as it says" "saga booking: 5 steps, sound" "$out"
+run "$waybill" saga check "$examples/.libs/booking_module.so" \
+	"$examples/.libs/parking_module.so"
+is "without billing they do not" 3 $code
+has "for its command" "billing.authorize_payment" "$out$err"
+
 # ---- services --------------------------------------------------------------
 if [ -z "${WAYBILL_TEST_AMQP:-}" ]; then
 	echo "WAYBILL_TEST_AMQP names no broker: nobody was asked to do it"

@@ -105,7 +105,7 @@ for s in $services; do
 	pids+=($!)
 done
 open() {
-	"$PWD/waybill" saga ls --store "$BOOKING_STORE" --limit 1 --json |
+	"$PWD/waybill" saga ls --store "$BOOKING_STORE" --limit 1 --json 2>/dev/null |
 		grep -q '"sagas":\[{'
 }
 for ((i = 0; i < 600; i++)); do
