@@ -103,6 +103,46 @@ static void a_promoted_generation_is_read_at_once_and_rolled_back(void **state)
 	rig_fini(&r);
 }
 
+/* A generation that finds no room tries again; the live one goes on. */
+static void a_rebuild_without_room_harms_nothing(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	char live[33], built[33];
+	wb_projector_stat stat;
+	rig r;
+
+	rig_init(&r, *state, WB_ON_ERROR_STOP);
+	rig_append_many(&r, 5000, 2000);
+	rig_open(&r);
+	rig_settle(&r);
+	r.projector->options.map_bytes = 512 << 10; /* of those that are made */
+	rig_rebuild(&r, true);
+	for (int i = 0; i < 50; i++) {
+		rig_append(&r, "k0", "later");
+		r.projector->fill_retry_at_us = 0;
+		r.projector->request_at_us = 0;
+		assert_ok(wb_projector_step(r.projector, true, &err), err);
+	}
+	stat = wb_projector_get_stat(r.projector);
+	assert_int_equal(stat.generation, 1);
+	assert_int_equal(stat.state, WB_PROJECTOR_RUNNING);
+	assert_true(stat.position == 5050);
+	assert_true(stat.building == 2 && !stat.ready);
+	assert_non_null(r.projector->fill.gen);
+	assert_int_equal(rig_count(&r, "k0"), 53);
+	/* With room it is built, and the same. */
+	rig_ask(&r, WB_PROJECTION_DISCARD);
+	rig_settle(&r);
+	r.projector->options.map_bytes = 64 << 20;
+	r.projector->fill_retry_at_us = 0;
+	rig_rebuild(&r, false);
+	rig_settle(&r);
+	rig_digest(&r, 1, live);
+	rig_digest(&r, wb_projector_get_stat(r.projector).building, built);
+	assert_string_equal(live, built);
+	rig_fini(&r);
+}
+
 static void a_new_version_is_built_and_promoted_by_itself(void **state)
 {
 	rig r;
@@ -204,6 +244,7 @@ int main(void)
 		T(a_declaration_without_an_error_policy_is_refused),
 		T(a_rebuild_equals_the_live_model),
 		T(a_promoted_generation_is_read_at_once_and_rolled_back),
+		T(a_rebuild_without_room_harms_nothing),
 		T(a_new_version_is_built_and_promoted_by_itself),
 		T(a_model_of_another_history_is_refused_and_rebuilt),
 		T(a_process_opens_a_model_once),
