@@ -95,8 +95,9 @@ typedef enum town_habit {
 typedef struct town_customer {
 	char ref[FLOW_REF_MAX];
 	town_habit habit;
-	bool booked;  /* for certain */
-	int64_t paid; /* for certain */
+	bool booked;    /* for certain */
+	int64_t paid;   /* for certain */
+	int64_t unsure; /* by commands that died: perhaps that, too */
 } town_customer;
 
 /* ---- the count ------------------------------------------------------------
