@@ -59,5 +59,5 @@ awk -F'[:,]' '
 	}
 	END { for (d in name) printf "%-16s %6.1f %% of %d branches\n", d,
 		100 * c[d] / (t[d] ? t[d] : 1), t[d] }' summary.json | sort
-awk '/^lines:/ { l = $2 } /^branches:/ { b = $2; n = $3 " " $4 " " $5 }
+awk '/^lines:/ { l = $2 } /^branches:/ { b = $2; n = $3 " " $4 " " $5 " " $6 }
 	END { print "coverage: " b " of branches " n ", " l " of lines" }' files.txt
