@@ -77,7 +77,8 @@ static wb_code dispatch_open(const wb_handler *self, wb_store *store,
 /* ---- stores
  * ------------------------------------------------------------------- */
 
-static void side_open(side *s, const char *dir, const char *name)
+static void side_open(side *s, const char *dir, const char *name,
+		      uint64_t batch)
 {
 	static const char *const types[] = {"order.*", NULL};
 	wb_store_options options = WB_STORE_OPTIONS_INIT;
@@ -88,6 +89,7 @@ static void side_open(side *s, const char *dir, const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	options.service = "bench";
+	worker.batch_max = (uint32_t)batch;
 	if (wb_store_create(path, &options, &err) ||
 	    wb_store_open(path, NULL, &s->store, &err) ||
 	    wbi_calls_open(path, &s->calls, &err))
@@ -246,7 +248,7 @@ int main(int argc, char **argv)
 	if (!set.data || set.keys == 0 || set.batch == 0)
 		bench_die("settings", "no memory, or zero");
 	for (int i = 0; i < DISPATCH_SIDES; i++)
-		side_open(&sides[i], dir, names[i]);
+		side_open(&sides[i], dir, names[i], set.batch);
 	side_fill(&sides[DISPATCH_WAITING], &set, set.followers, "waits");
 	side_dispatch(&sides[DISPATCH_WAITING]);
 	for (uint64_t i = 0; i < pairs; i++)
