@@ -553,8 +553,9 @@ static bool faults_open(faults *f, const char *self)
 	for (int v = 0; v < VICTIMS; v++)
 		if (!doom_init(&f->doom[v], names[v], crash, f->dir))
 			return false;
+	snprintf(path, sizeof(path), "%s", f->dir);
 	for (int i = 0; i < TOWN_SERVICES; i++)
-		snprintf(f->stores[i], sizeof(f->stores[i]), "%s/%s", f->dir,
+		snprintf(f->stores[i], sizeof(f->stores[i]), "%.4000s/%s", path,
 			 town_names[i]);
 	return faults_open_stores(f) && faults_measure(f) &&
 	       echo_open(&f->echo, f->uri);
