@@ -30,7 +30,9 @@
 
 enum {
 	FEED_TOKEN = 1,
-	FEED_QUIET_US = 300000,  /* caught up: nothing came for so long */
+	FEED_QUIET_US = 300000,  /* caught up: nothing came for so long ... */
+	FEED_EMPTY_US = 2000000, /* ... or so long, if nothing ever came: a busy
+				    broker takes a while to find the first */
 	FEED_VERIFY_US = 2000000, /* the checkpoint's event must have come; */
 	FEED_VERIFY_MAX_US = 60000000, /* doubled if the broker is slow */
 	FEED_CLOSE_US = 5000000,
@@ -183,10 +185,16 @@ bool wbi_feed_drained(const wbi_feed *feed, uint64_t position)
 	       feed->last <= position;
 }
 
+static int64_t feed_quiet_at_us(const wbi_feed *feed)
+{
+	return feed->heard_us +
+	       (feed->last == 0 ? FEED_EMPTY_US : FEED_QUIET_US);
+}
+
 bool wbi_feed_quiet(const wbi_feed *feed, uint64_t position)
 {
 	return wbi_feed_drained(feed, position) &&
-	       feed->now_us - feed->heard_us >= FEED_QUIET_US;
+	       feed->now_us >= feed_quiet_at_us(feed);
 }
 
 uint64_t wbi_feed_last(const wbi_feed *feed)
@@ -652,9 +660,9 @@ int64_t wbi_feed_deadline_us(const wbi_feed *feed)
 	    feed->heard_us + feed->patience_us < at_us)
 		at_us = feed->heard_us + feed->patience_us;
 	if (feed->state == FEED_READING &&
-	    feed->heard_us + FEED_QUIET_US > feed->now_us &&
-	    feed->heard_us + FEED_QUIET_US < at_us)
-		at_us = feed->heard_us + FEED_QUIET_US;
+	    feed_quiet_at_us(feed) > feed->now_us &&
+	    feed_quiet_at_us(feed) < at_us)
+		at_us = feed_quiet_at_us(feed);
 	return at_us;
 }
 
