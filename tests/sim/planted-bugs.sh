@@ -86,16 +86,17 @@ bug full-room-stops-a-retry outbox/relay_release.c \
 
 # ---- the worker ------------------------------------------------------------
 bug ack-before-commit inbox/ingest_batch.c \
-	's/^\tcode = wbi_txn_commit(w.txn, err);/\t(void)wb_broker_ack(ingest->broker, batch->items[w.at - 1].delivery, true, NULL);\n\twb_broker_flush(ingest->broker);\n&/'
+	's/^\t\tcode = wbi_txn_commit(w.txn, err);/\t{\n\t\t(void)wb_broker_ack(ingest->broker, batch->items[w.at - 1].delivery, true, NULL);\n\t\twb_broker_flush(ingest->broker);\n&\n\t}/'
 bug dedupe-mark-not-written inbox/ingest_batch.c \
 	'/^static wb_code write_item(/,/^}/s/code = wbi_seen_add(/code = WB_OK;\n\t\tif (0)\n\t\t\tcode = wbi_seen_add(/'
 bug dedupe-mark-in-a-commit-of-its-own inbox/ingest_batch.c \
 	's/code = wbi_seen_finish(w->seen, w->age_us, err);/code = WB_OK;/
-	s/^\tcode = wbi_txn_commit(w.txn, err);/&\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(ingest->store), true, \&w.txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\tcode = wbi_seen_open(ingest->store, w.txn, \&w.seen, err);\n\tfor (uint32_t i = batch->done; code == WB_OK \&\& i < w.at; i++) {\n\t\tuint64_t known;\n\t\tif (!batch->items[i].dead)\n\t\t\tcode = wbi_seen_add(w.seen, batch->events[i].source, batch->events[i].id, w.head, \&known, err);\n\t\tcode = code == WB_EEXISTS ? WB_OK : code;\n\t}\n\tif (code == WB_OK)\n\t\tcode = wbi_seen_finish(w.seen, w.age_us, err);\n\twbi_seen_close(w.seen);\n\tif (code == WB_OK)\n\t&/'
+	s/^\t\tcode = wbi_txn_commit(w.txn, err);/\t{\n&\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(ingest->store), true, \&w.txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\tcode = wbi_seen_open(ingest->store, w.txn, \&w.seen, err);\n\tfor (uint32_t i = batch->done; code == WB_OK \&\& i < w.at; i++) {\n\t\tuint64_t known;\n\t\tif (!batch->items[i].dead)\n\t\t\tcode = wbi_seen_add(w.seen, batch->events[i].source, batch->events[i].id, w.head, \&known, err);\n\t\tcode = code == WB_EEXISTS ? WB_OK : code;\n\t}\n\tif (code == WB_OK)\n\t\tcode = wbi_seen_finish(w.seen, w.age_us, err);\n\twbi_seen_close(w.seen);\n\tif (code == WB_OK)\n&\n\t}/'
 bug follower-overtakes-a-retry inbox/dispatch_batch.c \
 	's/if (keyed && c->has_group)/if (keyed \&\& c->has_group \&\& 0)/'
 bug cursor-in-a-commit-of-its-own inbox/dispatch.c \
-	'/^wb_code wbi_dispatch_commit(/,/^}/s/^\tfor (size_t i = 0; .*/\tcode = wbi_txn_commit(txn, err);\n\td->txn = NULL;\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(d->store), true, \&txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\td->txn = txn;\n&/'
+	'/^wb_code wbi_dispatch_commit(/,/^}/s/^\twb_code code = wbi_dispatch_put_rows(d, err);/\twb_code code = wbi_txn_commit(txn, err);\n\n\td->txn = NULL;\n\tif (code == WB_OK)\n\t\tcode = wbi_txn_begin(wb_store_env(d->store), true, \&txn, err);\n\tif (code != WB_OK)\n\t\treturn code;\n\td->txn = txn;\n\tcode = wbi_dispatch_put_rows(d, err);/' \
+	inbox/dispatch_join.c 's/^\tif (!join_can(d, before))/\tif (before < head)/'
 bug attempt-charged-to-a-neighbour inbox/dispatch_recover.c \
 	'/^static wb_code recover_event(/,/^}/s/noted->id.position}/noted->id.position + 1}/'
 bug effects-of-a-failed-call-stay inbox/dispatch_call.c \
