@@ -14,6 +14,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
+#include "lib/store/table.h"
 
 wb_code wbi_call_wrote(wb_call *call, wb_code code, const wb_error *err)
 {
@@ -33,6 +34,37 @@ wb_code wbi_call_wrote(wb_call *call, wb_code code, const wb_error *err)
 	if (call->trouble == WB_OK)
 		call->trouble = code;
 	return code;
+}
+
+wb_code wbi_call_nest_begin(wb_call *call, wbi_call_nest *ret, wb_error *err)
+{
+	MDB_txn *child;
+	wb_code code = wbi_call_wrote(
+		call, wbi_txn_nest(call->txn, &child, err), err);
+
+	if (code != WB_OK)
+		return code;
+	*ret = (wbi_call_nest){.parent = call->txn,
+			       .emitted = call->emitted,
+			       .timers_set = call->timers_set,
+			       .timers_gone = call->timers_gone};
+	call->txn = child;
+	return WB_OK;
+}
+
+wb_code wbi_call_nest_end(wb_call *call, const wbi_call_nest *nest,
+			  wb_code code, wb_error *err)
+{
+	MDB_txn *child = call->txn;
+
+	call->txn = nest->parent;
+	if (code == WB_OK && call->trouble == WB_OK)
+		return wbi_call_wrote(call, wbi_txn_commit(child, err), err);
+	wbi_txn_abort(child);
+	call->emitted = nest->emitted;
+	call->timers_set = nest->timers_set;
+	call->timers_gone = nest->timers_gone;
+	return code == WB_OK ? call->trouble : code;
 }
 
 MDB_txn *wb_call_txn(wb_call *call)

@@ -47,4 +47,17 @@ struct wb_call {
  * longer be trusted or has no room. Returns it. */
 wb_code wbi_call_wrote(wb_call *call, wb_code code, const wb_error *err);
 
+/* A part of a call that can be taken back without the rest. */
+typedef struct wbi_call_nest {
+	MDB_txn *parent;
+	uint64_t emitted, timers_set, timers_gone;
+} wbi_call_nest;
+
+/* From here on the call writes in a nested transaction ... */
+wb_code wbi_call_nest_begin(wb_call *call, wbi_call_nest *ret, wb_error *err);
+/* ... until the part has ended with `code`: what it wrote is kept if that is
+ * WB_OK and no writing failed, else taken back. Returns what it came to. */
+wb_code wbi_call_nest_end(wb_call *call, const wbi_call_nest *nest,
+			  wb_code code, wb_error *err);
+
 #endif

@@ -56,12 +56,6 @@ bool wbi_dispatch_is_full(const wbi_dispatch *d)
 	       d->mono_us >= d->full_us;
 }
 
-bool wbi_dispatch_is_trouble(wb_code code)
-{
-	return code == WB_EMAPFULL || code == WB_ENOSPC || code == WB_EQUOTA ||
-	       code == WB_ENOMEM;
-}
-
 bool wbi_dispatch_is_held(const wbi_dispatch *d)
 {
 	return d->stopping || (d->one_at_a_time > 0 && d->running.count > 0);
@@ -361,7 +355,7 @@ static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
 
 	d->turns++;
 	d->mono_us = d->clock->mono_us(d->clock->ctx);
-	if (wbi_dispatch_is_trouble(code)) {
+	if (wbi_wants_room(code)) {
 		dispatch_set_paused(d, &why, NULL);
 		d->limit = dispatch_half(d->limit);
 		d->look = true;

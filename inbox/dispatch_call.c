@@ -129,7 +129,7 @@ wbi_end wbi_dispatch_judge(const wbi_dispatch *d, wb_code code, wb_error *err)
 			 "the handler returned %d, which is "
 			 "no code of waybill",
 			 (int)code);
-	if (wbi_dispatch_is_trouble(err->code))
+	if (wbi_wants_room(err->code))
 		return WBI_END_TROUBLE;
 	switch (err->class_) {
 	case WB_CLASS_REJECT:

@@ -162,8 +162,6 @@ wb_code wbi_dispatch_commit(wbi_dispatch *d, wb_error *err);
 int64_t wbi_dispatch_now_us(const wbi_dispatch *d);
 /* Is the transaction's share of time or calls used up? */
 bool wbi_dispatch_is_full(const wbi_dispatch *d);
-/* No room in the store, or no memory: not the event's fault. */
-bool wbi_dispatch_is_trouble(wb_code code);
 /* Must nothing be begun just now? It is stopping, or a call runs that must be
  * the only one. */
 bool wbi_dispatch_is_held(const wbi_dispatch *d);

@@ -252,7 +252,7 @@ static wb_code heal_one(wbi_track *track, wbi_heal *heal, wb_error *err)
 				    err);
 	if (code != WB_OK)
 		return code;
-	if (wbi_model_wants_room(failed.code))
+	if (wbi_wants_room(failed.code))
 		return WBI_FAIL_FOREIGN(err, failed.code, failed.foreign, "%s",
 					failed.text);
 	track->dirty = true;

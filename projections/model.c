@@ -19,12 +19,6 @@ uint64_t wb_model_position(const wb_model *model)
 	return model->position;
 }
 
-bool wbi_model_wants_room(wb_code code)
-{
-	return code == WB_EMAPFULL || code == WB_ENOSPC || code == WB_EQUOTA ||
-	       code == WB_ENOMEM;
-}
-
 /* A failure of the environment, remembered; WB_ENOTFOUND is an answer. */
 static wb_code model_result(wb_model *model, wb_code code, wb_error *cause,
 			    wb_error *err)

@@ -19,7 +19,4 @@ struct wb_model {
 	wb_index_keys after[WB_MODEL_INDEXES_MAX];
 };
 
-/* Does this error speak of the machine (room, memory), not of the event? */
-bool wbi_model_wants_room(wb_code code);
-
 #endif

@@ -261,7 +261,7 @@ static bool projector_passes(wb_projector *p, const wb_error *why)
 {
 	if (wbi_lmdb_is_resized(why->foreign) && p->options.sole_user)
 		(void)wbi_store_adopt_map(p->store, NULL);
-	return wbi_model_wants_room(why->code) || why->code == WB_EAGAIN;
+	return wbi_wants_room(why->code) || why->code == WB_EAGAIN;
 }
 
 /* Room comes back by itself; anything else is an operator's. */
@@ -311,7 +311,7 @@ static void projector_heal(wb_projector *p)
 	if (code != WB_OK) {
 		/* From the first on again: what was committed is gone. */
 		p->heal.from_len = 0;
-		p->heal.active = wbi_model_wants_room(code);
+		p->heal.active = wbi_wants_room(code);
 		projector_failed(p, &why);
 	}
 }

@@ -135,7 +135,7 @@ static wb_code own_verify(wb_projector *p, wb_error *err)
 	wb_error why = WB_ERROR_INIT;
 	wb_code code = wbi_track_verify(&p->live, &why);
 
-	if (wbi_model_wants_room(code)) {
+	if (wbi_wants_room(code)) {
 		wbi_projector_close_track(p, &p->live);
 		return WBI_FAIL_FOREIGN(err, code, why.foreign, "%s", why.text);
 	}

@@ -103,7 +103,7 @@ wb_code wbi_projector_requests(wb_projector *p, wb_error *err)
 		return code;
 	code = request_do(p, &request, &failed);
 	/* No room: it stays, and is done when there is some. */
-	if (wbi_model_wants_room(code))
+	if (wbi_wants_room(code))
 		return WB_OK;
 	if (code != WB_OK)
 		wbi_log(p->log, WB_LOG_WARN, "%s", failed.text);

@@ -396,7 +396,7 @@ static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 		return code;
 	if (position > track->careful_until) {
 		track_call(track, track->txn, event, position, &failed);
-		if (failed.code != WB_OK && !wbi_model_wants_room(failed.code))
+		if (failed.code != WB_OK && !wbi_wants_room(failed.code))
 			track->careful_until = position + TRACK_CAREFUL_MORE;
 		if (failed.code != WB_OK)
 			return WBI_FAIL_FOREIGN(err, failed.code,
@@ -406,7 +406,7 @@ static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 		code = track_call_alone(track, event, position, &failed, err);
 		if (code != WB_OK)
 			return code;
-		if (wbi_model_wants_room(failed.code))
+		if (wbi_wants_room(failed.code))
 			return WBI_FAIL_FOREIGN(err, failed.code,
 						failed.foreign, "%s",
 						failed.text);

@@ -178,37 +178,25 @@ static wb_code command_run(wb_call *call, command_call *c, wb_error *why)
 	wb_command_fn fn =
 		c->op == COMMAND_UNDO ? c->command->run_undo : c->command->run;
 	const wb_handler *handler = call->handler;
-	uint64_t emitted = call->emitted, set = call->timers_set,
-		 gone = call->timers_gone;
-	MDB_txn *parent = wb_call_txn(call), *child;
-	wb_code code =
-		wbi_call_wrote(call, wbi_txn_nest(parent, &child, why), why);
+	wbi_call_nest nest;
+	wb_code code = wbi_call_nest_begin(call, &nest, why);
 
 	if (code != WB_OK)
 		return code;
-	call->txn = child;
 	call->extra = c;
 	call->handler = &c->p->facade;
 	code = fn(call, c->event, why);
 	call->handler = handler;
 	call->extra = NULL;
-	call->txn = parent;
-	if (code == WB_OK && call->trouble == WB_OK)
-		return wbi_call_wrote(call, wbi_txn_commit(child, why), why);
-	wbi_txn_abort(child);
-	call->emitted = emitted;
-	call->timers_set = set;
-	call->timers_gone = gone;
+	code = wbi_call_nest_end(call, &nest, code, why);
 	return call->trouble != WB_OK ? call->trouble : code;
 }
 
 static bool command_is_rejected(const wb_call *call, wb_code code,
 				const wb_error *why)
 {
-	wb_class class = why->class_ != WB_CLASS_NONE ? why->class_
-						      : wb_code_class(code);
-
-	return call->trouble == WB_OK && class == WB_CLASS_REJECT;
+	return call->trouble == WB_OK &&
+	       wbi_error_class(code, why) == WB_CLASS_REJECT;
 }
 
 static wb_code command_do(wb_call *call, command_call *c, wb_error *err)

@@ -156,37 +156,20 @@ static wb_code react_bound(wb_call *call, wbi_flow_call *f,
 	return code;
 }
 
-static bool react_is_refusal(wb_code code, const wb_error *why)
-{
-	wb_class class = why->class_ != WB_CLASS_NONE ? why->class_
-						      : wb_code_class(code);
-
-	return class == WB_CLASS_REJECT;
-}
-
 /* In a nested transaction, so that a refusal takes back what was written. */
 static wb_code react_nested(wb_call *call, wbi_flow_call *f,
 			    const wb_flow_binding *binding, wb_error *why)
 {
-	MDB_txn *parent = wb_call_txn(call), *child;
-	uint64_t emitted = call->emitted, set = call->timers_set,
-		 gone = call->timers_gone;
-	wb_code code =
-		wbi_call_wrote(call, wbi_txn_nest(parent, &child, why), why);
+	wbi_call_nest nest;
+	wb_code code = wbi_call_nest_begin(call, &nest, why);
 
 	if (code != WB_OK)
 		return code;
-	call->txn = child;
 	code = react_bound(call, f, binding->run, call->event, why);
-	call->txn = parent;
-	if (code == WB_OK && call->trouble == WB_OK)
-		return wbi_call_wrote(call, wbi_txn_commit(child, why), why);
-	wbi_txn_abort(child);
-	call->emitted = emitted;
-	call->timers_set = set;
-	call->timers_gone = gone;
-	f->out.len = 0;
-	return code == WB_OK ? call->trouble : code;
+	code = wbi_call_nest_end(call, &nest, code, why);
+	if (code != WB_OK)
+		f->out.len = 0;
+	return code;
 }
 
 /* `refuses` or `silence`: said for the service, with what data it gave. */
@@ -282,7 +265,7 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	if (code == WB_OK)
 		code = react_acted(call, scope, &f, &id, err);
 	else if (c->flow->rows[at].reaction->refuses &&
-		 call->trouble == WB_OK && react_is_refusal(code, &why))
+		 call->trouble == WB_OK && wbi_error_class(code, &why) == WB_CLASS_REJECT)
 		code = react_refused(call, scope, &f, &id, &why, err);
 	else if (err && err->code == WB_OK)
 		*err = why;

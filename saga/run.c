@@ -341,35 +341,26 @@ static wb_code run_local(run *r, wbi_outcome *ret, wb_error *err)
 	const wb_step *step = run_step(r, r->local_step);
 	wb_step_fn fn = r->local_op == WBI_OP_UNDO ? step->run_undo : step->run;
 	wb_call *call = r->call;
-	MDB_txn *parent = wb_call_txn(call), *child;
-	uint64_t emitted = call->emitted, set = call->timers_set,
-		 gone = call->timers_gone;
 	wb_error why = WB_ERROR_INIT;
-	wb_class class = WB_CLASS_NONE;
+	wbi_call_nest nest;
+	wb_class class;
 	seen_as before;
-	wb_code code =
-		wbi_call_wrote(call, wbi_txn_nest(parent, &child, err), err);
+	wb_code ended, code = wbi_call_nest_begin(call, &nest, err);
 
 	if (code != WB_OK)
 		return code;
 	before = run_enter(r);
-	call->txn = child;
 	code = fn(call, &why);
-	call->txn = parent;
 	run_leave(r, before);
-	if (code == WB_OK && call->trouble == WB_OK) {
+	ended = wbi_call_nest_end(call, &nest, code, err);
+	if (code == WB_OK) {
 		*ret = WBI_OUTCOME_DONE;
-		return wbi_call_wrote(call, wbi_txn_commit(child, err), err);
+		return ended;
 	}
-	wbi_txn_abort(child);
-	call->emitted = emitted;
-	call->timers_set = set;
-	call->timers_gone = gone;
 	if (call->trouble != WB_OK)
 		return call->trouble;
-	class = why.class_ != WB_CLASS_NONE ? why.class_ : wb_code_class(code);
-	if (class == WB_CLASS_STOP || code == WB_ENOMEM ||
-	    code == WB_EMAPFULL || code == WB_ENOSPC || code == WB_EQUOTA) {
+	class = wbi_error_class(code, &why);
+	if (class == WB_CLASS_STOP || wbi_wants_room(code)) {
 		if (err && err->code == WB_OK)
 			*err = why;
 		return code;

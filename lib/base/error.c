@@ -134,6 +134,17 @@ wb_code wbi_fail_errno(wb_error *err, int errnum, const char *where,
 	return wb_error_set(err, code, errnum, where, "%s: %s", what, reason);
 }
 
+bool wbi_wants_room(wb_code code)
+{
+	return code == WB_EMAPFULL || code == WB_ENOSPC || code == WB_EQUOTA ||
+	       code == WB_ENOMEM;
+}
+
+wb_class wbi_error_class(wb_code code, const wb_error *why)
+{
+	return why->class_ != WB_CLASS_NONE ? why->class_ : wb_code_class(code);
+}
+
 _Noreturn void wbi_assert_failed(const char *expr, const char *file, int line)
 {
 	char text[256];

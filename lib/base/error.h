@@ -19,4 +19,10 @@ wb_code wbi_code_from_errno(int errnum);
 wb_code wbi_fail_errno(wb_error *err, int errnum, const char *where,
 		       const char *format, ...) WB_PRINTF(4, 5);
 
+/* There was no room, in the store or in memory: it goes on when there is. */
+bool wbi_wants_room(wb_code code);
+
+/* The class of `code`, unless what came with it says another. */
+wb_class wbi_error_class(wb_code code, const wb_error *why);
+
 #endif
