@@ -74,8 +74,7 @@ static wb_code dispatch_open(const wb_handler *self, wb_store *store,
 	return wb_store_error(rc, err, "counters");
 }
 
-/* ---- stores
- * ------------------------------------------------------------------- */
+/* ---- stores -------------------------------------------------------------- */
 
 static void side_open(side *s, const char *dir, const char *name,
 		      uint64_t batch)
@@ -152,8 +151,7 @@ static void side_fill(side *s, const settings *set, uint64_t count,
 	}
 }
 
-/* ---- the sides
- * ------------------------------------------------------------------ */
+/* ---- the sides ----------------------------------------------------------- */
 
 static void side_plain(side *s, const settings *set)
 {

@@ -73,8 +73,7 @@ static void reference(char ret[64], uint64_t number)
 	snprintf(ret, 64, "s%" PRIu64 ":b", number);
 }
 
-/* ---- the services ----------------------------------------------------------
- */
+/* ---- the services -------------------------------------------------------- */
 
 /* The example's own reaction, and a count of them. */
 static wb_code run_finish(wb_call *call, const wb_event *event, wb_error *err)
@@ -199,8 +198,7 @@ static void run_init(run *r, int argc, char **argv)
 	run_bind(r);
 }
 
-/* ---- customers -------------------------------------------------------------
- */
+/* ---- customers ----------------------------------------------------------- */
 
 static void run_make_slots(run *r)
 {
@@ -295,8 +293,7 @@ static bool run_pay(run *r)
 	return true;
 }
 
-/* ---- the run ---------------------------------------------------------------
- */
+/* ---- the run ------------------------------------------------------------- */
 
 static void *thread_main(void *arg)
 {
@@ -365,8 +362,7 @@ static uint64_t run_commits(const run *r)
 	return sum;
 }
 
-/* ---- what came of it --------------------------------------------------------
- */
+/* ---- what came of it ----------------------------------------------------- */
 
 static wb_code see_booking(void *ctx, wb_str ref, const void *row,
 			   wb_error *err)

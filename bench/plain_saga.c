@@ -70,8 +70,7 @@ typedef struct bench {
 
 static const int step_service[STEPS] = {PARKING, BILLING, PARKING};
 
-/* ---- one message out --------------------------------------------------------
- */
+/* ---- one message out ----------------------------------------------------- */
 
 static amqp_table_entry_t header(const char *name, const char *value)
 {
@@ -183,8 +182,7 @@ static void acknowledge(service *s, uint64_t idle_tag)
 	s->acked = tag;
 }
 
-/* ---- a batch in -------------------------------------------------------------
- */
+/* ---- a batch in ---------------------------------------------------------- */
 
 static bool take(service *s, message *ret)
 {
@@ -273,8 +271,7 @@ static void *service_main(void *arg)
 	return NULL;
 }
 
-/* ---- all of it
- * ---------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------- */
 
 static void service_open(bench *b, int which, const char *dir)
 {

@@ -184,7 +184,7 @@ static void bench_apply(projection_bench *b, uint64_t pairs, uint64_t events)
 	}
 }
 
-/* ---- reading --------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 static uint64_t read_ours(projection_bench *b, wb_read *read, uint64_t reads,
 			  bool each)
@@ -257,7 +257,7 @@ static void bench_read(projection_bench *b, uint64_t pairs, uint64_t reads)
 	wb_read_close(read);
 }
 
-/* ---- a rebuild beside the live one ---------------------------------------------------- */
+/* ---- a rebuild beside the live one --------------------------------------- */
 
 /* Until the live generation has all there is. */
 static uint64_t live_catch_up(projection_bench *b)

@@ -61,8 +61,7 @@ typedef struct run {
 	atomic_ullong done;
 } run;
 
-/* ---- the services ---------------------------------------------------------
- */
+/* ---- the services -------------------------------------------------------- */
 
 typedef struct rows {
 	MDB_dbi dbi;
@@ -167,8 +166,7 @@ static wb_participant participants[SERVICES] = {
 		     .close = free},
 };
 
-/* ---- open ------------------------------------------------------------------
- */
+/* ---- open ---------------------------------------------------------------- */
 
 static void must(wb_code code, const char *what, const wb_error *err)
 {
@@ -279,8 +277,7 @@ static void run_init(run *r, int argc, char **argv)
 	}
 }
 
-/* ---- the run ----------------------------------------------------------------
- */
+/* ---- the run ------------------------------------------------------------- */
 
 static void run_start(run *r, const char *kind, uint64_t *number, uint64_t n)
 {
@@ -381,8 +378,7 @@ static void run_stop(run *r)
 		run_settle(r);
 }
 
-/* ---- sagas that wait
- * --------------------------------------------------------- */
+/* ---- sagas that wait ----------------------------------------------------- */
 
 /* In a process of its own, so that nothing of it is left in this one's memory.
  */
@@ -408,8 +404,7 @@ static void fill_waiting(run *r, uint64_t timers)
 	_exit(0);
 }
 
-/* ---- what came of it --------------------------------------------------------
- */
+/* ---- what came of it ----------------------------------------------------- */
 
 static uint64_t run_commits(const run *r)
 {

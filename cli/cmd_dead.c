@@ -25,17 +25,6 @@ const char *const cli_dead_reasons[] = {
 
 /* ---- shared with the verbs ---------------------------------------------- */
 
-static int parse_when(cli_context *ctx, const char *flag, const char *text,
-		      int64_t *ret)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	if (!text || cli_when_parse(text, clock->real_us(clock->ctx), ret))
-		return CLI_OK;
-	return cli_usage(ctx, "--%s: '%s' is no time: " CLI_WHEN_HELP, flag,
-			 text);
-}
-
 int cli_dead_filter(cli_context *ctx, wbi_dead_filter *ret)
 {
 	const cli_dead_options *o = ctx->options;
@@ -45,9 +34,9 @@ int cli_dead_filter(cli_context *ctx, wbi_dead_filter *ret)
 				 .handler = wb_str_from(o->handler),
 				 .key = wb_str_from(o->key),
 				 .id = wb_str_from(o->id)};
-	code = parse_when(ctx, "after", o->after, &ret->after_us);
+	code = cli_when_flag(ctx, "after", o->after, &ret->after_us);
 	if (code == CLI_OK)
-		code = parse_when(ctx, "before", o->before, &ret->before_us);
+		code = cli_when_flag(ctx, "before", o->before, &ret->before_us);
 	return code;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cli/inbox_stat.h"
+#include "cli/print.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
 #include "lib/base/text.h"
@@ -23,45 +24,32 @@ static const cli_flag stat_flags[] = {
 
 /* ---- for people --------------------------------------------------------- */
 
-static void print_line(const char *name, const char *format, ...)
-	WB_PRINTF(2, 3);
-
-static void print_line(const char *name, const char *format, ...)
-{
-	va_list args;
-
-	printf("%-12s ", name);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-}
-
 static void print_worker(const inbox_figures *f)
 {
 	char since[64], ago[64];
 
 	if (!f->has_status) {
-		print_line("worker", "%s", inbox_worker_state(f));
+		cli_print_line("worker", "%s", inbox_worker_state(f));
 		return;
 	}
-	print_line("worker", "%s for %s; said so %s ago", inbox_worker_state(f),
-		   cli_age_text(inbox_age_us(f, f->active
-							? f->status.since_us
-							: f->status.updated_us),
-				since, sizeof(since)),
-		   cli_age_text(inbox_age_us(f, f->status.updated_us), ago,
-				sizeof(ago)));
+	cli_print_line(
+		"worker", "%s for %s; said so %s ago", inbox_worker_state(f),
+		cli_age_text(inbox_age_us(f, f->active ? f->status.since_us
+						       : f->status.updated_us),
+			     since, sizeof(since)),
+		cli_age_text(inbox_age_us(f, f->status.updated_us), ago,
+			     sizeof(ago)));
 	if (f->active && f->status.pid > 0)
-		print_line("", "pid %" PRIu32, f->status.pid);
+		cli_print_line("", "pid %" PRIu32, f->status.pid);
 	if (f->queue[0])
-		print_line("queue", "%s of vhost %s", f->queue, f->vhost);
+		cli_print_line("queue", "%s of vhost %s", f->queue, f->vhost);
 	if (f->error[0])
-		print_line("because", "%s", f->error);
-	print_line("received",
-		   "%" PRIu64 " messages, %" PRIu64 " known already, %" PRIu64
-		   " refused",
-		   f->status.received, f->status.duplicates, f->status.refused);
+		cli_print_line("because", "%s", f->error);
+	cli_print_line("received",
+		       "%" PRIu64 " messages, %" PRIu64
+		       " known already, %" PRIu64 " refused",
+		       f->status.received, f->status.duplicates,
+		       f->status.refused);
 }
 
 static void print_letters(const inbox_figures *f)
@@ -69,19 +57,19 @@ static void print_letters(const inbox_figures *f)
 	char age[64];
 
 	if (f->letters == 0) {
-		print_line("dead", "none");
+		cli_print_line("dead", "none");
 		return;
 	}
-	print_line("dead", "%" PRIu64 " letters, the oldest since %s",
-		   f->letters,
-		   cli_age_text(inbox_age_us(f, f->letters_since_us), age,
-				sizeof(age)));
+	cli_print_line("dead", "%" PRIu64 " letters, the oldest since %s",
+		       f->letters,
+		       cli_age_text(inbox_age_us(f, f->letters_since_us), age,
+				    sizeof(age)));
 	for (int i = 1; i < INBOX_REASONS; i++)
 		if (f->by_reason[i] > 0)
-			print_line("", "%-16s %s%" PRIu64,
-				   wbi_dead_reason_name((uint8_t)i),
-				   f->letters_at_least ? "at least " : "",
-				   f->by_reason[i]);
+			cli_print_line("", "%-16s %s%" PRIu64,
+				       wbi_dead_reason_name((uint8_t)i),
+				       f->letters_at_least ? "at least " : "",
+				       f->by_reason[i]);
 }
 
 /* "3 waiting, 1 running, 12 behind" */
@@ -100,11 +88,10 @@ static char *rows_text(const inbox_consumer *c, char *ret, size_t size)
 	ret[0] = '\0';
 	for (size_t i = 0; i < WBI_COUNT(parts); i++)
 		if (parts[i].count > 0 && len < size)
-			len += (size_t)snprintf(ret + len, size - len,
-						"%s%s%" PRIu64 " %s",
-						len > 0 ? ", " : "",
-						c->at_least ? ">= " : "",
-						parts[i].count, parts[i].what);
+			len += (size_t)snprintf(
+				ret + len, size - len, "%s%s%" PRIu64 " %s",
+				len > 0 ? ", " : "", c->at_least ? ">= " : "",
+				parts[i].count, parts[i].what);
 	return ret;
 }
 
@@ -163,23 +150,24 @@ static void print_people(const inbox_figures *f)
 {
 	char used[32], hard[32], age[64];
 
-	print_line("store", "%s, service %s", wb_store_dir(f->store),
-		   wb_store_service(f->store));
-	print_line("origin", "%s", f->journal.origin);
-	print_line("positions", "%" PRIu64 " to %" PRIu64, f->first, f->head);
+	cli_print_line("store", "%s, service %s", wb_store_dir(f->store),
+		       wb_store_service(f->store));
+	cli_print_line("origin", "%s", f->journal.origin);
+	cli_print_line("positions", "%" PRIu64 " to %" PRIu64, f->first,
+		       f->head);
 	if (inbox_oldest_age_us(f) > 0)
-		print_line("oldest", "unhandled event is %s old",
-			   cli_age_text(inbox_oldest_age_us(f), age,
-					sizeof(age)));
+		cli_print_line(
+			"oldest", "unhandled event is %s old",
+			cli_age_text(inbox_oldest_age_us(f), age, sizeof(age)));
 	print_letters(f);
-	print_line("quota", "%s of %s used%s",
-		   cli_bytes_text(f->quota.used_bytes, used, sizeof(used)),
-		   cli_bytes_text(f->quota.hard_bytes, hard, sizeof(hard)),
-		   f->quota.used_bytes >= f->quota.hard_bytes
-			   ? ": used up, nothing is taken in"
-		   : f->quota.used_bytes >= f->quota.soft_bytes
-			   ? ": its soft mark is passed"
-			   : "");
+	cli_print_line("quota", "%s of %s used%s",
+		       cli_bytes_text(f->quota.used_bytes, used, sizeof(used)),
+		       cli_bytes_text(f->quota.hard_bytes, hard, sizeof(hard)),
+		       f->quota.used_bytes >= f->quota.hard_bytes
+			       ? ": used up, nothing is taken in"
+		       : f->quota.used_bytes >= f->quota.soft_bytes
+			       ? ": its soft mark is passed"
+			       : "");
 	print_worker(f);
 	print_handlers(f);
 }
@@ -248,8 +236,8 @@ static json_t *letters_json(const inbox_figures *f)
 
 static json_t *worker_json(const inbox_figures *f)
 {
-	json_t *object = json_pack("{s:s, s:b}", "state",
-				   inbox_worker_state(f), "active", f->active);
+	json_t *object = json_pack("{s:s, s:b}", "state", inbox_worker_state(f),
+				   "active", f->active);
 
 	if (!f->has_status)
 		return object;
@@ -257,9 +245,8 @@ static json_t *worker_json(const inbox_figures *f)
 		object,
 		json_pack("{s:I, s:s, s:s, s:s, s:s, s:f, s:f}", "pid",
 			  INT(f->active ? f->status.pid : 0), "said_state",
-			  inbox_said_state(f),
-			  "queue", f->queue, "vhost", f->vhost, "because",
-			  f->error, "in_state_seconds",
+			  inbox_said_state(f), "queue", f->queue, "vhost",
+			  f->vhost, "because", f->error, "in_state_seconds",
 			  seconds(inbox_age_us(f, f->status.since_us)),
 			  "said_seconds_ago",
 			  seconds(inbox_age_us(f, f->status.updated_us))));

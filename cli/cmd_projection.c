@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cli/figures.h"
+#include "cli/print.h"
 #include "cli/projection.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
@@ -19,13 +20,15 @@ typedef struct status_options {
 	uint64_t keys;
 } status_options;
 
-#define DIR_FLAG(type)                                                        \
-	{                                                                     \
-		{.name = "dir", .kind = WBI_CONFIG_TEXT,                      \
-		 .offset = offsetof(type, dir), .arg = "DIR",                 \
-		 .help = "The models are in DIR/projections, not in the "     \
-			 "store's."},                                         \
-			0                                                     \
+#define DIR_FLAG(type)                                                         \
+	{                                                                      \
+		{.name = "dir",                                                \
+		 .kind = WBI_CONFIG_TEXT,                                      \
+		 .offset = offsetof(type, dir),                                \
+		 .arg = "DIR",                                                 \
+		 .help = "The models are in DIR/projections, not in the "      \
+			 "store's."},                                          \
+			0                                                      \
 	}
 
 static const cli_flag status_flags[] = {
@@ -50,8 +53,9 @@ const char *cli_models_dir(cli_context *ctx, const char *dir)
 	if (dir)
 		return dir;
 	if (!ctx->config.store)
-		cli_usage(ctx, "which models? give --store DIR or --dir DIR, or "
-			       "set WAYBILL_STORE");
+		cli_usage(ctx,
+			  "which models? give --store DIR or --dir DIR, or "
+			  "set WAYBILL_STORE");
 	return ctx->config.store;
 }
 
@@ -103,7 +107,7 @@ char *cli_show_bytes(wb_str bytes, bool hex)
 	return text;
 }
 
-/* ---- as text and JSON -------------------------------------------------------------------- */
+/* ---- as text and JSON ---------------------------------------------------- */
 
 static json_t *figures_generation_json(const wbi_generation_info *g)
 {
@@ -123,51 +127,36 @@ static json_t *figures_json(const cli_figures *f)
 		json,
 		json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, "
 			  "s:i, s:i, s:s}",
-			  "name", f->name, "state", cli_figures_state(f), "head",
-			  (json_int_t)f->head, "lag_events",
+			  "name", f->name, "state", cli_figures_state(f),
+			  "head", (json_int_t)f->head, "lag_events",
 			  (json_int_t)(f->head - l->at.position), "lag_seconds",
 			  (double)f->lag_us / 1e6, "rate", cli_figures_rate(f),
 			  "applied", (json_int_t)l->row.applied, "skipped",
 			  (json_int_t)l->row.skipped, "quarantined_keys",
 			  (json_int_t)l->aside_keys, "quarantined_events",
-			  (json_int_t)l->aside_events, "pid",
-			  (int)f->model.pid, "former_generation",
-			  f->model.pointer.former, "origin", l->at.origin));
+			  (json_int_t)l->aside_events, "pid", (int)f->model.pid,
+			  "former_generation", f->model.pointer.former,
+			  "origin", l->at.origin));
 	if (l->row.missing > 0)
-		json_object_set_new(
-			json, "missing",
-			json_pack("{s:I, s:s, s:I}", "events",
-				  (json_int_t)l->row.missing, "origin",
-				  f->missing_origin, "first",
-				  (json_int_t)f->missing_first));
+		json_object_set_new(json, "missing",
+				    json_pack("{s:I, s:s, s:I}", "events",
+					      (json_int_t)l->row.missing,
+					      "origin", f->missing_origin,
+					      "first",
+					      (json_int_t)f->missing_first));
 	if (l->row.error[0])
-		json_object_set_new(json, "error",
-				    cli_json_text(l->row.error));
+		json_object_set_new(json, "error", cli_json_text(l->row.error));
 	if (f->model.building.generation > 0) {
 		json_t *b = figures_generation_json(&f->building);
 
 		json_object_set_new(b, "ready",
 				    json_boolean(f->model.building.ready));
-		json_object_set_new(b, "target",
-				    json_integer((json_int_t)
-							 f->building.row.target));
+		json_object_set_new(
+			b, "target",
+			json_integer((json_int_t)f->building.row.target));
 		json_object_set_new(json, "building", b);
 	}
 	return json;
-}
-
-static void print_line(const char *name, const char *format, ...)
-	WB_PRINTF(2, 3);
-
-static void print_line(const char *name, const char *format, ...)
-{
-	va_list args;
-
-	printf("%-12s ", name);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
 }
 
 static void print_building(const cli_figures *f)
@@ -180,25 +169,26 @@ static void print_building(const cli_figures *f)
 	if (f->model.building.generation == 0)
 		return;
 	if (f->model.building.ready) {
-		print_line("building",
-			   "generation %" PRIu32 ", ready at position %" PRIu64
-			   ": waybill projection promote %s",
-			   f->model.building.generation, b->at.position,
-			   f->name);
+		cli_print_line(
+			"building",
+			"generation %" PRIu32 ", ready at position %" PRIu64
+			": waybill projection promote %s",
+			f->model.building.generation, b->at.position, f->name);
 		return;
 	}
 	if (rate > 0)
 		cli_age_text((int64_t)((double)left / rate * 1e6), eta,
 			     sizeof(eta));
-	print_line("building",
-		   "generation %" PRIu32 ", position %" PRIu64 " of %" PRIu64
-		   " (%.0f %%), %.0f events/s, ready in %s%s",
-		   f->model.building.generation, b->at.position, f->head,
-		   f->head ? 100.0 * (double)b->at.position / (double)f->head
-			   : 100.0,
-		   rate, eta, f->model.building.promote ? ", then live" : "");
+	cli_print_line(
+		"building",
+		"generation %" PRIu32 ", position %" PRIu64 " of %" PRIu64
+		" (%.0f %%), %.0f events/s, ready in %s%s",
+		f->model.building.generation, b->at.position, f->head,
+		f->head ? 100.0 * (double)b->at.position / (double)f->head
+			: 100.0,
+		rate, eta, f->model.building.promote ? ", then live" : "");
 	if (b->row.error[0])
-		print_line("", "%s", b->row.error);
+		cli_print_line("", "%s", b->row.error);
 }
 
 static void print_figures(const cli_figures *f)
@@ -206,47 +196,48 @@ static void print_figures(const cli_figures *f)
 	const wbi_generation_info *l = &f->live;
 	char age[64], bytes[32];
 
-	print_line("projection", "%s, version %" PRIu32 ": %s", f->name,
-		   l->shape.version, cli_figures_state(f));
+	cli_print_line("projection", "%s, version %" PRIu32 ": %s", f->name,
+		       l->shape.version, cli_figures_state(f));
 	if (f->model.running)
-		print_line("", "pid %" PRIu64, f->model.pid);
+		cli_print_line("", "pid %" PRIu64, f->model.pid);
 	if (l->row.error[0])
-		print_line("because", "%s", l->row.error);
-	print_line("position", "%" PRIu64 " of %" PRIu64, l->at.position,
-		   f->head);
+		cli_print_line("because", "%s", l->row.error);
+	cli_print_line("position", "%" PRIu64 " of %" PRIu64, l->at.position,
+		       f->head);
 	if (f->head > l->at.position)
-		print_line("lag", "%" PRIu64 " events, %s; %.0f events/s",
-			   f->head - l->at.position,
-			   cli_age_text(f->lag_us, age, sizeof(age)),
-			   cli_figures_rate(f));
+		cli_print_line("lag", "%" PRIu64 " events, %s; %.0f events/s",
+			       f->head - l->at.position,
+			       cli_age_text(f->lag_us, age, sizeof(age)),
+			       cli_figures_rate(f));
 	else
-		print_line("lag", "none");
-	print_line("generation", "%" PRIu32 ", %" PRIu64 " rows, %s",
-		   l->number, l->rows,
-		   cli_bytes_text(l->file_bytes, bytes, sizeof(bytes)));
+		cli_print_line("lag", "none");
+	cli_print_line("generation", "%" PRIu32 ", %" PRIu64 " rows, %s",
+		       l->number, l->rows,
+		       cli_bytes_text(l->file_bytes, bytes, sizeof(bytes)));
 	if (f->model.pointer.former > 0)
-		print_line("", "%" PRIu32 " was live before: waybill "
-			   "projection rollback %s",
-			   f->model.pointer.former, f->name);
+		cli_print_line("",
+			       "%" PRIu32 " was live before: waybill "
+			       "projection rollback %s",
+			       f->model.pointer.former, f->name);
 	print_building(f);
 	if (l->row.missing > 0)
-		print_line("missing",
-			   "%" PRIu64 " events, the first position %" PRIu64
-			   " of journal %s: on their way, not in the stream, "
-			   "or lost",
-			   l->row.missing, f->missing_first,
-			   f->missing_origin);
+		cli_print_line(
+			"missing",
+			"%" PRIu64 " events, the first position %" PRIu64
+			" of journal %s: on their way, not in the stream, "
+			"or lost",
+			l->row.missing, f->missing_first, f->missing_origin);
 	if (l->skipped > 0)
-		print_line("skipped", "%" PRIu64 " events", l->skipped);
+		cli_print_line("skipped", "%" PRIu64 " events", l->skipped);
 	if (l->aside_events > 0)
-		print_line("quarantine",
-			   "%" PRIu64 " keys, %" PRIu64 " events",
-			   l->aside_keys, l->aside_events);
+		cli_print_line("quarantine",
+			       "%" PRIu64 " keys, %" PRIu64 " events",
+			       l->aside_keys, l->aside_events);
 	if (f->model.asked)
-		print_line("asked", "a request waits for a projector");
+		cli_print_line("asked", "a request waits for a projector");
 }
 
-/* ---- the commands ------------------------------------------------------------------------------ */
+/* ---- the commands -------------------------------------------------------- */
 
 enum { MODELS_MAX = 256 };
 
@@ -334,17 +325,17 @@ static int ls_print(cli_context *ctx, const models *m)
 		const cli_figures *f = &m->all[i];
 		char generation[16], position[32], lag[32], age[64], rows[32];
 		char aside[32], building[16], note[1024];
-		const char *cells[] = {
-			f->name,
-			cli_figures_state(f),
-			generation,
-			position,
-			lag,
-			age,
-			rows,
-			aside,
-			f->model.building.generation ? building : NULL,
-			f->live.row.error[0] ? note : NULL};
+		const char *cells[] = {f->name,
+				       cli_figures_state(f),
+				       generation,
+				       position,
+				       lag,
+				       age,
+				       rows,
+				       aside,
+				       f->model.building.generation ? building
+								    : NULL,
+				       f->live.row.error[0] ? note : NULL};
 
 		snprintf(generation, sizeof(generation), "%u", f->live.number);
 		snprintf(position, sizeof(position), "%" PRIu64,
@@ -395,12 +386,12 @@ static wb_code key_see(void *ctx, wb_str unit, const wbi_aside_key *key,
 		       shown, key->count, key->first, text);
 		return WB_OK;
 	}
-	if (json_array_append_new(
-		    list, json_pack("{s:o, s:I, s:I, s:o}", "key",
-				    cli_json_text(shown), "events",
-				    (json_int_t)key->count, "first",
-				    (json_int_t)key->first, "error",
-				    cli_json_text(text))) != 0)
+	if (json_array_append_new(list,
+				  json_pack("{s:o, s:I, s:I, s:o}", "key",
+					    cli_json_text(shown), "events",
+					    (json_int_t)key->count, "first",
+					    (json_int_t)key->first, "error",
+					    cli_json_text(text))) != 0)
 		return WBI_FAIL(err, WB_ENOMEM, "out of memory");
 	return WB_OK;
 }
@@ -452,8 +443,8 @@ static int status_print(cli_context *ctx, const models *m)
 	}
 	if (!ctx->json)
 		return code;
-	if (code != CLI_OK || !cli_json_print(json_pack("{s:o}", "projections",
-							list)))
+	if (code != CLI_OK ||
+	    !cli_json_print(json_pack("{s:o}", "projections", list)))
 		return CLI_FAILED;
 	return CLI_OK;
 }

@@ -41,7 +41,7 @@ typedef struct do_options {
 
 static const cli_flag plain_flags[] = {DIR_FLAG};
 
-/* ---- asking --------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------- */
 
 /* The projector takes a request's file away when it has done it; a pause stays,
  * and it says that it stands. */
@@ -145,7 +145,7 @@ static int heal_run(cli_context *ctx)
 	return ask(ctx, o->dir, &request, "heal");
 }
 
-/* ---- rebuild ------------------------------------------------------------------------ */
+/* ---- rebuild ------------------------------------------------------------- */
 
 static const cli_flag rebuild_flags[] = {
 	DIR_FLAG,
@@ -266,7 +266,7 @@ static int rebuild_run(cli_context *ctx)
 	return ask(ctx, o->dir, &request, "rebuild");
 }
 
-/* ---- diff -------------------------------------------------------------------------------- */
+/* ---- diff ---------------------------------------------------------------- */
 
 static const cli_flag diff_flags[] = {
 	DIR_FLAG,
@@ -371,7 +371,7 @@ static int diff_run_(cli_context *ctx)
 	return code;
 }
 
-/* ---- remove ------------------------------------------------------------------------------- */
+/* ---- remove -------------------------------------------------------------- */
 
 static const cli_flag remove_flags[] = {
 	DIR_FLAG,
@@ -419,7 +419,7 @@ static int remove_run(cli_context *ctx)
 	return CLI_OK;
 }
 
-/* ---- the rows ----------------------------------------------------------------------------- */
+/* ---- the rows ------------------------------------------------------------ */
 
 #define VERB(verb, title, text)                                               \
 	const cli_command cli_command_projection_##verb = {                   \

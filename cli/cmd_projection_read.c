@@ -99,7 +99,7 @@ static int open_reader(cli_context *ctx, const read_options *o, wb_read **ret)
 	return CLI_OK;
 }
 
-/* ---- get ------------------------------------------------------------------------- */
+/* ---- get ----------------------------------------------------------------- */
 
 static int get_print(cli_context *ctx, const read_options *o, wb_read *read,
 		     wb_str key, wb_str value)
@@ -162,7 +162,7 @@ static int get_run(cli_context *ctx)
 	return code;
 }
 
-/* ---- scan -------------------------------------------------------------------------- */
+/* ---- scan ---------------------------------------------------------------- */
 
 static bool scan_bound(const read_options *o, const char *text, uint8_t *buf,
 		       wb_str *ret)
@@ -259,7 +259,7 @@ static int scan_run(cli_context *ctx)
 	return code;
 }
 
-/* ---- wait ----------------------------------------------------------------------------- */
+/* ---- wait ---------------------------------------------------------------- */
 
 static int wait_run(cli_context *ctx)
 {

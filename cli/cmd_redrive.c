@@ -8,9 +8,9 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/dead.h"
+#include "cli/pace.h"
 #include "cli/when.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
@@ -20,7 +20,6 @@ enum {
 	TARGETS_MAX = 1000000,
 	SLICE = 256,
 	BATCH = 256,   /* letters in a transaction at most */
-	PAUSE_US = 200, /* between two */
 	SAID_MAX = 20  /* failures that are told one by one */
 };
 
@@ -131,34 +130,6 @@ static int collect_all(redrive_run *run, const wbi_dead_filter *filter)
 
 /* ---- doing -------------------------------------------------------------- */
 
-static void nap_us(int64_t us)
-{
-	const struct timespec nap = {us / 1000000, us % 1000000 * 1000};
-
-	nanosleep(&nap, NULL);
-}
-
-/* Wait until `done` are no more than the rate allows. */
-static void keep_rate(const redrive_run *run, uint64_t done, int64_t start_us)
-{
-	const wb_clock *clock = wb_system_clock();
-	int64_t due_us = start_us, now_us = clock->mono_us(clock->ctx);
-
-	if (run->o->rate > 0)
-		due_us += (int64_t)((double)done * 1e6 / (double)run->o->rate);
-	nap_us(due_us > now_us + PAUSE_US ? due_us - now_us : PAUSE_US);
-}
-
-/* So few at once that the rate is even within a tenth of a second. */
-static size_t batch_of(const redrive_run *run, size_t left)
-{
-	size_t most = BATCH;
-
-	if (run->o->rate > 0 && run->o->rate / 10 < most)
-		most = run->o->rate / 10 > 0 ? run->o->rate / 10 : 1;
-	return left < most ? left : most;
-}
-
 static void tell(redrive_run *run, const wbi_dead_item *items, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -187,7 +158,8 @@ static int do_all(redrive_run *run, const wbi_dead_how *how)
 	cli_progress_start(&progress, run->discard ? "discarded" : "retried",
 			   run->o->progress);
 	while (rc == WB_OK && at < run->count) {
-		size_t count = batch_of(run, run->count - at);
+		size_t count = cli_pace_batch(run->o->rate, BATCH,
+					      run->count - at);
 
 		for (size_t i = 0; i < count; i++)
 			items[i].number = run->targets[at + i];
@@ -199,7 +171,7 @@ static int do_all(redrive_run *run, const wbi_dead_how *how)
 		tell(run, items, looked);
 		cli_progress_show(&progress, at, run->count);
 		if (at < run->count)
-			keep_rate(run, at, start_us);
+			cli_pace_wait(run->o->rate, at, start_us);
 	}
 	cli_progress_end(&progress, run->done);
 	free(items);

@@ -8,8 +8,8 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "cli/pace.h"
 #include "cli/saga.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
@@ -19,7 +19,6 @@
 enum {
 	TARGETS_MAX = 1000000,
 	BATCH = 64,     /* sagas in a transaction at most */
-	PAUSE_US = 200, /* between two */
 	SAID_MAX = 20   /* refusals that are told one by one */
 };
 
@@ -156,34 +155,6 @@ static int collect_all(do_run *run)
 
 /* ---- doing -------------------------------------------------------------- */
 
-static void nap_us(int64_t us)
-{
-	const struct timespec nap = {us / 1000000, us % 1000000 * 1000};
-
-	nanosleep(&nap, NULL);
-}
-
-/* Wait until `done` are no more than the rate allows. */
-static void keep_rate(const do_run *run, uint64_t done, int64_t start_us)
-{
-	const wb_clock *clock = wb_system_clock();
-	int64_t due_us = start_us, now_us = clock->mono_us(clock->ctx);
-
-	if (run->o->rate > 0)
-		due_us += (int64_t)((double)done * 1e6 / (double)run->o->rate);
-	nap_us(due_us > now_us + PAUSE_US ? due_us - now_us : PAUSE_US);
-}
-
-/* So few at once that the rate is even within a tenth of a second. */
-static size_t batch_of(const do_run *run, size_t left)
-{
-	size_t most = BATCH;
-
-	if (run->o->rate > 0 && run->o->rate / 10 < most)
-		most = run->o->rate / 10 > 0 ? run->o->rate / 10 : 1;
-	return left < most ? left : most;
-}
-
 static wb_code read_row(do_run *run, const wbi_order_item *item,
 			const char *outcome, MDB_txn *txn)
 {
@@ -262,7 +233,8 @@ static int do_all(do_run *run)
 		return cli_fail(run->ctx, CLI_FAILED, "out of memory");
 	cli_progress_start(&progress, "ordered", run->o->progress);
 	while (rc == WB_OK && at < run->count) {
-		size_t count = batch_of(run, run->count - at);
+		size_t count = cli_pace_batch(run->o->rate, BATCH,
+					      run->count - at);
 
 		for (size_t i = 0; i < count; i++)
 			items[i].key = target_key(run, at + i);
@@ -276,7 +248,7 @@ static int do_all(do_run *run)
 		tell(run, items, looked);
 		cli_progress_show(&progress, at, run->count);
 		if (at < run->count && !run->table)
-			keep_rate(run, at, start_us);
+			cli_pace_wait(run->o->rate, at, start_us);
 	}
 	cli_progress_end(&progress, run->done);
 	free(items);

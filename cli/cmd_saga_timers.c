@@ -341,17 +341,6 @@ static int timers_act(timers_run *run, int64_t due_us)
 	return rc == WB_OK ? CLI_OK : cli_fail_error(run->ctx, &err);
 }
 
-static int parse_when(cli_context *ctx, const char *flag, const char *text,
-		      int64_t *ret)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	if (!text || cli_when_parse(text, clock->real_us(clock->ctx), ret))
-		return CLI_OK;
-	return cli_usage(ctx, "--%s: '%s' is no time: " CLI_WHEN_HELP, flag,
-			 text);
-}
-
 static int saga_timers(cli_context *ctx)
 {
 	const timers_options *o = ctx->options;
@@ -372,9 +361,9 @@ static int saga_timers(cli_context *ctx)
 	if (run.saga.len > WBI_SAGA_ID_MAX)
 		return cli_usage(ctx, "a saga's id has at most %d bytes",
 				 WBI_SAGA_ID_MAX);
-	code = parse_when(ctx, "to", o->to, &due_us);
+	code = cli_when_flag(ctx, "to", o->to, &due_us);
 	if (code == CLI_OK)
-		code = parse_when(ctx, "before", o->before, &run.before_us);
+		code = cli_when_flag(ctx, "before", o->before, &run.before_us);
 	if (code == CLI_OK)
 		code = cli_open_store(ctx, &run.store);
 	if (code == CLI_OK)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cli/stat.h"
+#include "cli/print.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
 #include "lib/base/text.h"
@@ -34,50 +35,37 @@ static const cli_flag stat_flags[] = {
 
 /* ---- for people -------------------------------------------------------- */
 
-static void print_line(const char *name, const char *format, ...)
-	WB_PRINTF(2, 3);
-
-static void print_line(const char *name, const char *format, ...)
-{
-	va_list args;
-
-	printf("%-12s ", name);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-}
-
 static void print_relay(const stat_figures *f)
 {
 	char age[64], since[64];
 
 	if (!f->has_status) {
-		print_line("relay", "%s", cli_stat_relay_state(f));
+		cli_print_line("relay", "%s", cli_stat_relay_state(f));
 		return;
 	}
-	print_line("relay", "%s for %s; said so %s ago",
-		   cli_stat_relay_state(f),
-		   cli_age_text(cli_stat_in_state_us(f), since, sizeof(since)),
-		   cli_age_text(f->now_us - f->status.updated_us, age,
-				sizeof(age)));
+	cli_print_line(
+		"relay", "%s for %s; said so %s ago", cli_stat_relay_state(f),
+		cli_age_text(cli_stat_in_state_us(f), since, sizeof(since)),
+		cli_age_text(f->now_us - f->status.updated_us, age,
+			     sizeof(age)));
 	if (f->status.pid > 0)
-		print_line("", "pid %" PRIu32, f->status.pid);
+		cli_print_line("", "pid %" PRIu32, f->status.pid);
 	if (f->error[0])
-		print_line("because", "%s", f->error);
+		cli_print_line("because", "%s", f->error);
 	for (int i = 0; i < WBI_RELAY_COUNTERS; i++)
-		print_line("", "%-16s %" PRIu64,
-			   wbi_relay_counter_name((enum wbi_relay_counter)i),
-			   f->status.counters[i]);
+		cli_print_line(
+			"", "%-16s %" PRIu64,
+			wbi_relay_counter_name((enum wbi_relay_counter)i),
+			f->status.counters[i]);
 }
 
 static void print_types(const stat_figures *f)
 {
 	for (size_t i = 0; i < f->type_count; i++)
-		print_line(i == 0 ? "unrouted" : "", "%-24s %" PRIu64,
-			   f->types[i].type, f->types[i].count);
+		cli_print_line(i == 0 ? "unrouted" : "", "%-24s %" PRIu64,
+			       f->types[i].type, f->types[i].count);
 	if (f->types_more > 0)
-		print_line("", "(%zu types more)", f->types_more);
+		cli_print_line("", "(%zu types more)", f->types_more);
 }
 
 static void print_backlog(const stat_figures *f)
@@ -86,17 +74,19 @@ static void print_backlog(const stat_figures *f)
 
 	cli_bytes_text(f->backlog_bytes, bytes, sizeof(bytes));
 	if (f->backlog == 0)
-		print_line("backlog",
-			   "none: all up to position %" PRIu64 " are settled",
-			   f->view.cursor);
+		cli_print_line("backlog",
+			       "none: all up to position %" PRIu64
+			       " are settled",
+			       f->view.cursor);
 	else
-		print_line("backlog",
-			   "%" PRIu64 " events, %s%s, the oldest %s old",
-			   f->backlog, f->estimated ? "about " : "", bytes,
-			   cli_age_text(cli_stat_age_us(f, f->oldest_us), age,
-					sizeof(age)));
-	print_line("positions", "%" PRIu64 " to %" PRIu64 ", cursor %" PRIu64,
-		   f->view.first, f->view.head, f->view.cursor);
+		cli_print_line("backlog",
+			       "%" PRIu64 " events, %s%s, the oldest %s old",
+			       f->backlog, f->estimated ? "about " : "", bytes,
+			       cli_age_text(cli_stat_age_us(f, f->oldest_us),
+					    age, sizeof(age)));
+	cli_print_line("positions",
+		       "%" PRIu64 " to %" PRIu64 ", cursor %" PRIu64,
+		       f->view.first, f->view.head, f->view.cursor);
 }
 
 static void print_held(const stat_figures *f)
@@ -107,18 +97,19 @@ static void print_held(const stat_figures *f)
 		const cli_held *held = &f->view.held[i];
 		const stat_held *what = &f->held[i];
 
-		print_line("held",
-			   "exchange %s, missing for %s: %s%" PRIu64
-			   " events, %s, from position %" PRIu64
-			   ", the oldest %s old",
-			   held->exchange,
-			   cli_age_text(cli_stat_age_us(f, held->since_us),
-					missing, sizeof(missing)),
-			   f->held_at_least ? "at least " : "", what->events,
-			   cli_bytes_text(what->bytes, bytes, sizeof(bytes)),
-			   held->first_position,
-			   cli_age_text(cli_stat_age_us(f, what->oldest_us),
-					age, sizeof(age)));
+		cli_print_line(
+			"held",
+			"exchange %s, missing for %s: %s%" PRIu64
+			" events, %s, from position %" PRIu64
+			", the oldest %s old",
+			held->exchange,
+			cli_age_text(cli_stat_age_us(f, held->since_us),
+				     missing, sizeof(missing)),
+			f->held_at_least ? "at least " : "", what->events,
+			cli_bytes_text(what->bytes, bytes, sizeof(bytes)),
+			held->first_position,
+			cli_age_text(cli_stat_age_us(f, what->oldest_us), age,
+				     sizeof(age)));
 	}
 }
 
@@ -127,20 +118,20 @@ static void print_parked(const stat_figures *f)
 	char bytes[32], age[64];
 
 	if (f->parked == 0) {
-		print_line("parked", "none");
+		cli_print_line("parked", "none");
 		return;
 	}
-	print_line("parked",
-		   "%" PRIu64 " events of %" PRIu64 " keys, %s, since %s",
-		   f->parked, f->parked_keys,
-		   cli_bytes_text(f->parked_bytes, bytes, sizeof(bytes)),
-		   cli_age_text(cli_stat_age_us(f, f->parked_since_us), age,
-				sizeof(age)));
+	cli_print_line("parked",
+		       "%" PRIu64 " events of %" PRIu64 " keys, %s, since %s",
+		       f->parked, f->parked_keys,
+		       cli_bytes_text(f->parked_bytes, bytes, sizeof(bytes)),
+		       cli_age_text(cli_stat_age_us(f, f->parked_since_us), age,
+				    sizeof(age)));
 	for (int i = 0; i < STAT_REASONS; i++)
 		if (f->by_reason[i] > 0)
-			print_line("", "%-16s %" PRIu64,
-				   wbi_park_reason_name((uint8_t)i),
-				   f->by_reason[i]);
+			cli_print_line("", "%-16s %" PRIu64,
+				       wbi_park_reason_name((uint8_t)i),
+				       f->by_reason[i]);
 }
 
 static void print_keys(const stat_figures *f)
@@ -187,21 +178,22 @@ static void print_quota(const wbi_quota *quota)
 {
 	char used[32], soft[32], hard[32];
 
-	print_line("quota", "%s of %s used, soft mark %s%s",
-		   cli_bytes_text(quota->used_bytes, used, sizeof(used)),
-		   cli_bytes_text(quota->hard_bytes, hard, sizeof(hard)),
-		   cli_bytes_text(quota->soft_bytes, soft, sizeof(soft)),
-		   quota->used_bytes >= quota->hard_bytes
-			   ? ": used up, append is refused"
-		   : quota->used_bytes >= quota->soft_bytes ? ": it is passed"
-							    : "");
+	cli_print_line("quota", "%s of %s used, soft mark %s%s",
+		       cli_bytes_text(quota->used_bytes, used, sizeof(used)),
+		       cli_bytes_text(quota->hard_bytes, hard, sizeof(hard)),
+		       cli_bytes_text(quota->soft_bytes, soft, sizeof(soft)),
+		       quota->used_bytes >= quota->hard_bytes
+			       ? ": used up, append is refused"
+		       : quota->used_bytes >= quota->soft_bytes
+			       ? ": it is passed"
+			       : "");
 }
 
 static void print_people(const stat_figures *f)
 {
-	print_line("store", "%s, service %s", wb_store_dir(f->view.store),
-		   wb_store_service(f->view.store));
-	print_line("origin", "%s", f->view.journal.origin);
+	cli_print_line("store", "%s, service %s", wb_store_dir(f->view.store),
+		       wb_store_service(f->view.store));
+	cli_print_line("origin", "%s", f->view.journal.origin);
 	print_backlog(f);
 	print_held(f);
 	print_parked(f);

@@ -157,7 +157,6 @@ static int timer_ls(cli_context *ctx)
 static int timer_act(cli_context *ctx, bool move)
 {
 	const timer_options *o = ctx->options;
-	const wb_clock *clock = wb_system_clock();
 	wb_error err = WB_ERROR_INIT;
 	wb_store *store = NULL;
 	int64_t due_us = 0;
@@ -170,9 +169,9 @@ static int timer_act(cli_context *ctx, bool move)
 		return cli_usage(ctx, "which timer? give --handler and --name");
 	if (move && !o->to)
 		return cli_usage(ctx, "to when? give --to TIME");
-	if (move && !cli_when_parse(o->to, clock->real_us(clock->ctx), &due_us))
-		return cli_usage(ctx, "--to: '%s' is no time: " CLI_WHEN_HELP,
-				 o->to);
+	code = move ? cli_when_flag(ctx, "to", o->to, &due_us) : CLI_OK;
+	if (code != CLI_OK)
+		return code;
 	actor.who = wb_str_from(o->who ? o->who
 				       : cli_user_name(who, sizeof(who)));
 	actor.why = wb_str_from(o->why);

@@ -84,7 +84,7 @@ double cli_figures_rate(const cli_figures *f)
 		       : 0;
 }
 
-/* ---- as metrics ---------------------------------------------------------------------- */
+/* ---- as metrics ---------------------------------------------------------- */
 
 static double metric_of(const cli_figures *f, size_t which)
 {

@@ -31,7 +31,7 @@ int64_t http_now_us(void)
 	return clock->mono_us(clock->ctx);
 }
 
-/* ---- models ------------------------------------------------------------------------ */
+/* ---- models -------------------------------------------------------------- */
 
 static wb_code model_open(cli_http *http, http_model *model, wb_error *err)
 {
@@ -75,7 +75,7 @@ wb_code http_model_of(cli_http *http, wb_str name, http_model **ret,
 	return WB_OK;
 }
 
-/* ---- requests that wait ---------------------------------------------------------------- */
+/* ---- requests that wait -------------------------------------------------- */
 
 /* Its file's changes wake the loop; without that, the tick does. */
 static void model_watch(cli_http *http, http_model *model, uint32_t live)
@@ -138,7 +138,7 @@ static void requests_look(cli_http *http, bool all)
 	}
 }
 
-/* ---- libmicrohttpd's calls ---------------------------------------------------------------- */
+/* ---- libmicrohttpd's calls ----------------------------------------------- */
 
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection,
 			      const char *url, const char *method,
@@ -185,7 +185,7 @@ static void complain(void *ctx, const char *format, va_list args)
 	wbi_log(http->options.log, WB_LOG_DEBUG, "http: %s", text);
 }
 
-/* ---- the thread ------------------------------------------------------------------------------ */
+/* ---- the thread ---------------------------------------------------------- */
 
 static void *serve(void *arg)
 {
@@ -208,7 +208,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------ */
 
 static wb_code read_token(cli_http *http, wb_error *err)
 {

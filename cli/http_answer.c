@@ -31,7 +31,7 @@ typedef struct answer {
 	bool aside; /* the key is quarantined */
 } answer;
 
-/* ---- small things -------------------------------------------------------------------- */
+/* ---- small things -------------------------------------------------------- */
 
 static bool put(answer *a, const char *bytes, size_t len)
 {
@@ -139,7 +139,7 @@ static void refuse_error(answer *a, const wb_error *err)
 	refuse(a, status, "%s", err->text);
 }
 
-/* ---- the query ------------------------------------------------------------------------- */
+/* ---- the query ----------------------------------------------------------- */
 
 static const char *query_text(const answer *a, const char *name)
 {
@@ -198,7 +198,7 @@ static bool query_key(answer *a, const char *name, uint8_t *buf, wb_str *ret)
 	return false;
 }
 
-/* ---- the snapshot ------------------------------------------------------------------------ */
+/* ---- the snapshot -------------------------------------------------------- */
 
 /*
  * Open the model's snapshot, at the position that is asked for. False: the
@@ -286,7 +286,7 @@ static const char *type_of(const answer *a, const char *table)
 		       : "application/octet-stream";
 }
 
-/* ---- a row -------------------------------------------------------------------------------- */
+/* ---- a row --------------------------------------------------------------- */
 
 static void answer_row(answer *a, const char *text)
 {
@@ -319,7 +319,7 @@ static void answer_row(answer *a, const char *text)
 		       "the value is too large to be served");
 }
 
-/* ---- rows ----------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------- */
 
 static bool rows_put(answer *a, const wb_read_row *row, const char *type,
 		     bool index, bool first)
@@ -394,7 +394,7 @@ static void answer_rows(answer *a)
 	rows_all(a, &query, limit);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them --------------------------------------------------------- */
 
 static wb_code list_see(void *ctx, const char *name, wb_error *err)
 {
@@ -489,7 +489,7 @@ static void answer_said(answer *a, bool metrics)
 	free(s.all);
 }
 
-/* ---- who may, and what is meant ----------------------------------------------------------------- */
+/* ---- who may, and what is meant ------------------------------------------ */
 
 /* In a time that tells nothing of where the two differ. */
 static bool same(const char *a, const char *b)
@@ -549,7 +549,7 @@ static bool answer_path(answer *a, const char *url)
 	return !sleeps;
 }
 
-/* ---- the answer as a whole ------------------------------------------------------------------------ */
+/* ---- the answer as a whole ----------------------------------------------- */
 
 static void header(struct MHD_Response *response, const char *name,
 		   const char *format, ...) WB_PRINTF(3, 4);

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -117,6 +118,17 @@ void cli_put_headers(json_t *object, const wb_header *headers, size_t count)
 }
 
 /* ---- for people --------------------------------------------------------- */
+
+void cli_print_line(const char *name, const char *format, ...)
+{
+	va_list args;
+
+	printf("%-12s ", name);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
 
 void cli_print_text(const char *name, wb_str text)
 {

@@ -11,6 +11,9 @@
 
 #include <waybill/event.h>
 
+/* A line of a status: a name and what is said of it. */
+void cli_print_line(const char *name, const char *format, ...) WB_PRINTF(2, 3);
+
 void cli_put_text(json_t *object, const char *name, wb_str text);
 void cli_put_time(json_t *object, const char *name, int64_t time_us);
 void cli_put_number(json_t *object, const char *name, uint64_t number);

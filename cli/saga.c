@@ -64,10 +64,7 @@ int cli_saga_filter_of(cli_context *ctx, const cli_saga_options *o,
 				 .now_us = clock->real_us(clock->ctx)};
 	if (o->stuck && !(ret->statuses & OPEN))
 		return cli_usage(ctx, "--stuck: a saga that has ended is not");
-	if (o->age && !cli_when_parse(o->age, ret->now_us, &ret->since_us))
-		return cli_usage(ctx, "--age: '%s' is no time: " CLI_WHEN_HELP,
-				 o->age);
-	return CLI_OK;
+	return cli_when_flag(ctx, "age", o->age, &ret->since_us);
 }
 
 bool cli_saga_is_filtered(const cli_saga_options *o)

@@ -43,7 +43,7 @@ static bool parse_span(const char *text, int64_t *ret_us)
 	return true;
 }
 
-bool cli_when_parse(const char *text, int64_t now_us, int64_t *ret_us)
+static bool when_parse(const char *text, int64_t now_us, int64_t *ret_us)
 {
 	char whole[32];
 	int64_t span;
@@ -57,4 +57,15 @@ bool cli_when_parse(const char *text, int64_t now_us, int64_t *ret_us)
 		text = whole;
 	}
 	return wbi_time_parse(wb_str_from(text), ret_us);
+}
+
+int cli_when_flag(const cli_context *ctx, const char *flag, const char *text,
+		  int64_t *ret_us)
+{
+	const wb_clock *clock = wb_system_clock();
+
+	if (!text || when_parse(text, clock->real_us(clock->ctx), ret_us))
+		return CLI_OK;
+	return cli_usage(ctx, "--%s: '%s' is no time: " CLI_WHEN_HELP, flag,
+			 text);
 }

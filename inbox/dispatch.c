@@ -158,8 +158,7 @@ static wb_code dispatch_look(wbi_dispatch *d, wb_error *err)
 	return code;
 }
 
-/* ---- a transaction
- * ------------------------------------------------------------ */
+/* ---- a transaction ------------------------------------------------------- */
 
 void wbi_dispatch_begin_in(wbi_dispatch *d, MDB_txn *txn, uint32_t share_us)
 {
@@ -374,8 +373,7 @@ static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- stepping
- * ------------------------------------------------------------------ */
+/* ---- stepping ------------------------------------------------------------ */
 
 static bool dispatch_has(const wbi_dispatch *d, unsigned kind, int64_t real_us)
 {
@@ -535,8 +533,7 @@ wbi_dispatch_stat wbi_dispatch_get_stat(const wbi_dispatch *d)
 	return stat;
 }
 
-/* ---- opening
- * -------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------- */
 
 static void dispatch_set(uint32_t *value, uint32_t standard)
 {

@@ -288,8 +288,7 @@ void wbi_dispatch_external(wbi_dispatch *d)
 	job_add(&d->ended, job);
 }
 
-/* ---- 3: what came of it
- * ------------------------------------------------------ */
+/* ---- 3: what came of it -------------------------------------------------- */
 
 /* Its row to WAITING, the attempt not counted. */
 static wb_code external_give_back(wbi_dispatch *d, wbi_job *job,

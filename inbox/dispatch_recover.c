@@ -269,8 +269,7 @@ static wb_code recover_all(wbi_dispatch *d, wb_error *err)
 	return code;
 }
 
-/* ---- CRASHED rows
- * --------------------------------------------------------------- */
+/* ---- CRASHED rows -------------------------------------------------------- */
 
 static wbi_work_id crashed_id(const wbi_consumer_run *c, uint64_t position)
 {

@@ -86,8 +86,7 @@ static int64_t work_due_us(int64_t due_us, int64_t now_us)
 	return due_us > 0 ? due_us : 1;
 }
 
-/* ---- rows, due rows and counts in step ------------------------------------
- */
+/* ---- rows, due rows and counts in step ----------------------------------- */
 
 static wb_code work_count(MDB_txn *txn, const wbi_store_tables *tables,
 			  const wbi_work_id *id, int more, wb_error *err)
@@ -167,8 +166,7 @@ static wb_code work_remove(MDB_txn *txn, const wbi_store_tables *tables,
 	return code;
 }
 
-/* ---- groups ---------------------------------------------------------------
- */
+/* ---- groups -------------------------------------------------------------- */
 
 /* The first row of id's group at or after `from`; WB_ENOTFOUND. */
 static wb_code work_seek(MDB_txn *txn, const wbi_store_tables *tables,
@@ -316,8 +314,7 @@ static wb_code work_exists(const wbi_work_id *id, wb_error *err)
 			id->position, (int)id->consumer.len, id->consumer.ptr);
 }
 
-/* ---- what dispatch does -----------------------------------------------------
- */
+/* ---- what dispatch does -------------------------------------------------- */
 
 wb_code wbi_work_add(MDB_txn *txn, const wbi_store_tables *tables,
 		     const wbi_work_id *id, const wbi_work *row, wb_error *err)
@@ -525,8 +522,7 @@ wb_code wbi_work_change(MDB_txn *txn, const wbi_store_tables *tables,
 	return code;
 }
 
-/* ---- dead letters -----------------------------------------------------------
- */
+/* ---- dead letters -------------------------------------------------------- */
 
 /* In the place of `old` (NULL: there is no row). */
 static wb_code work_die(MDB_txn *txn, const wbi_store_tables *tables,

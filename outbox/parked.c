@@ -16,7 +16,7 @@
 
 enum { PARKED_ID_MAX = 255 };
 
-/* ---- rows and keys in step ------------------------------------------------ */
+/* ---- rows and keys in step ----------------------------------------------- */
 
 static wb_code parked_key_of(MDB_txn *txn, const wbi_relay_tables *tables,
 			     wb_str key, wbi_parked_key *ret, wb_error *err)
@@ -138,7 +138,7 @@ wb_code wbi_parked_update(MDB_txn *txn, wbi_table parked, wb_str key,
 	return code;
 }
 
-/* ---- verbs ----------------------------------------------------------------- */
+/* ---- verbs --------------------------------------------------------------- */
 
 static wb_code parked_audit(wb_store *store, MDB_txn *txn, const char *verb,
 			    wb_str key, uint64_t position, wb_str id,
@@ -304,7 +304,7 @@ wb_code wbi_parked_discard(wb_store *store, wb_str key, uint64_t position,
 	return parked_finish(txn, code, key, position, err);
 }
 
-/* ---- looking ---------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------- */
 
 wb_code wbi_parked_each(wb_store *store, MDB_txn *txn,
 			const wbi_parked_row_key *from,

@@ -23,7 +23,7 @@
  * be sent after all, and with it those of its key behind it. */
 enum { PARK_LATER, PARK_DONE, PARK_UNDONE };
 
-/* ---- parking ---------------------------------------------------------------- */
+/* ---- parking ------------------------------------------------------------- */
 
 static void park_text(const wbi_slot *slot, const wbi_parked *row,
 		      const wb_event *event, char *ret, size_t size)
@@ -223,7 +223,7 @@ static wb_code commit_parks(wb_relay *relay, MDB_txn *txn, uint64_t *parked,
 	return code;
 }
 
-/* ---- holds, cursor, status -------------------------------------------------- */
+/* ---- holds, cursor, status ----------------------------------------------- */
 
 static wb_code commit_holds(wb_relay *relay, MDB_txn *txn, wb_error *err)
 {
@@ -331,7 +331,7 @@ static wb_code commit_status(wb_relay *relay, MDB_txn *txn, uint64_t parked,
 	return code;
 }
 
-/* ---- the commit ---------------------------------------------------------------- */
+/* ---- the commit ---------------------------------------------------------- */
 
 static void commit_applied(wb_relay *relay, uint64_t low_main,
 			   uint64_t low_drain, uint64_t parked)

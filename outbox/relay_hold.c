@@ -71,7 +71,7 @@ static void hold_exchange(wb_relay *relay, size_t index, wb_str text)
 			  exchange->text);
 }
 
-/* ---- asking --------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------- */
 
 static bool hold_ask(wb_relay *relay, size_t index)
 {
@@ -163,7 +163,7 @@ void wbi_relay_holds_lost(wb_relay *relay)
 		relay->exchanges[i].asked = false;
 }
 
-/* ---- a closed channel ----------------------------------------------------- */
+/* ---- a closed channel ---------------------------------------------------- */
 
 static void hold_suspect(wb_relay *relay)
 {
@@ -229,7 +229,7 @@ void wbi_relay_channel_closed(wb_relay *relay, const wb_broker_event *event)
 		hold_culprit(relay, relay->last_token, event);
 }
 
-/* ---- the end of a hold ---------------------------------------------------- */
+/* ---- the end of a hold --------------------------------------------------- */
 
 /* The drain lane has caught up with the main lane: from here on the main lane
  * takes the exchange's events itself. Its row goes with the next commit. */

@@ -26,7 +26,7 @@ static const wbi_relay_tables *release_tables(const wb_relay *relay)
 	return wbi_store_relay_tables(relay->store);
 }
 
-/* ---- which keys are released ---------------------------------------------- */
+/* ---- which keys are released --------------------------------------------- */
 
 static bool release_known(const wb_relay *relay, wb_str key, uint64_t position)
 {
@@ -195,7 +195,7 @@ wb_code wbi_relay_release_refill(wb_relay *relay, MDB_txn *env_txn,
 	return code;
 }
 
-/* ---- sending --------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------- */
 
 static wb_code release_send(wb_relay *relay, size_t index, wb_str record,
 			    wb_error *err)
@@ -316,7 +316,7 @@ int64_t wbi_relay_release_due_us(const wb_relay *relay)
 	return due_us;
 }
 
-/* ---- settling --------------------------------------------------------------- */
+/* ---- settling ------------------------------------------------------------ */
 
 void wbi_relay_release_settle(wb_relay *relay, size_t index,
 			      const wb_broker_event *event)
@@ -385,7 +385,7 @@ bool wbi_relay_release_active(const wb_relay *relay)
 	return relay->release_more;
 }
 
-/* ---- committing ------------------------------------------------------------- */
+/* ---- committing ---------------------------------------------------------- */
 
 /* Is there something for the next commit to write? */
 bool wbi_relay_release_dirty(const wb_relay *relay)

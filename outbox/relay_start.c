@@ -19,7 +19,7 @@
 #include "lib/base/owner.h"
 #include "outbox/parked.h"
 
-/* ---- the lock ------------------------------------------------------------- */
+/* ---- the lock ------------------------------------------------------------ */
 
 static wb_code start_lock(wb_relay *relay, wb_error *err)
 {
@@ -42,7 +42,7 @@ static wb_code start_lock(wb_relay *relay, wb_error *err)
 	return WB_EBUSY;
 }
 
-/* ---- the cursor ------------------------------------------------------------ */
+/* ---- the cursor ---------------------------------------------------------- */
 
 static wb_code start_cursor_mismatch(const wb_relay *relay, wb_error *err,
 				     const char *what)
@@ -132,7 +132,7 @@ static wb_code start_load_cursor(wb_relay *relay, MDB_txn *txn,
 	return WB_OK;
 }
 
-/* ---- exchanges and holds ---------------------------------------------------- */
+/* ---- exchanges and holds ------------------------------------------------- */
 
 static uint16_t start_add_exchange(wb_relay *relay, const char *name)
 {
@@ -220,7 +220,7 @@ static wb_code start_load_holds(wb_relay *relay, bool *ret_again,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
-/* ---- all of it -------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------- */
 
 static wb_code start_load_status(wb_relay *relay, MDB_txn *env_txn,
 				 wb_error *err)

@@ -137,7 +137,7 @@ wb_code wbi_track_set_aside(wbi_track *track, wb_str unit, uint64_t position,
 				 err);
 }
 
-/* ---- healing -------------------------------------------------------------------- */
+/* ---- healing ------------------------------------------------------------- */
 
 /* One row, out of the map: what is applied may change pages. */
 typedef struct heal_row {

@@ -101,7 +101,7 @@ wb_code wbi_feed_new(const wbi_feed_options *options, wbi_feed **ret,
 	return WB_OK;
 }
 
-/* ---- what is here --------------------------------------------------------------- */
+/* ---- what is here -------------------------------------------------------- */
 
 static wbi_feed_item *feed_at(const wbi_feed *feed, size_t index)
 {
@@ -207,7 +207,7 @@ const wb_error *wbi_feed_trouble(const wbi_feed *feed)
 	return &feed->trouble;
 }
 
-/* ---- start and stop ----------------------------------------------------------------- */
+/* ---- start and stop ------------------------------------------------------ */
 
 void wbi_feed_stop(wbi_feed *feed)
 {
@@ -252,7 +252,7 @@ void wbi_feed_start(wbi_feed *feed, const wbi_checkpoint *at)
 	WBI_FAIL(&feed->trouble, WB_EUNREACHABLE, "connecting to the broker");
 }
 
-/* ---- the connection -------------------------------------------------------------------- */
+/* ---- the connection ------------------------------------------------------ */
 
 static int64_t feed_trouble(wbi_feed *feed, const wb_error *why)
 {
@@ -336,7 +336,7 @@ static void feed_connect(wbi_feed *feed)
 		feed_down(feed, feed_trouble(feed, &err));
 }
 
-/* ---- deliveries ------------------------------------------------------------------------ */
+/* ---- deliveries ---------------------------------------------------------- */
 
 static bool feed_offset(const wb_message *message, uint64_t *ret)
 {
@@ -565,7 +565,7 @@ static void feed_deliver(wbi_feed *feed, const wb_broker_event *event)
 		feed_keep(feed, event, offset + 1);
 }
 
-/* ---- the step ------------------------------------------------------------------------------ */
+/* ---- the step ------------------------------------------------------------ */
 
 static void feed_hear(wbi_feed *feed, const wb_broker_event *event)
 {

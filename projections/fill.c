@@ -129,7 +129,7 @@ wb_code wbi_projector_fill_resume(wb_projector *p, wb_error *err)
 	return wbi_projector_fill_begin(p, b.promote, b.rate, err);
 }
 
-/* ---- a share of work ------------------------------------------------------------- */
+/* ---- a share of work ----------------------------------------------------- */
 
 static wbi_projector_row fill_row(const wb_projector *p)
 {
@@ -258,7 +258,7 @@ wb_code wbi_projector_fill_step(wb_projector *p, int64_t until_us,
 	return code;
 }
 
-/* ---- flips -------------------------------------------------------------------------- */
+/* ---- flips --------------------------------------------------------------- */
 
 /* Rename the pointer, then go on from it. A crash in between leaves the note
  * of what was built, which the next projector finds to be live. */

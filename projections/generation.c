@@ -208,7 +208,7 @@ void wbi_generation_close(wbi_generation *gen)
 	free(gen);
 }
 
-/* ---- all of it -------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------- */
 
 bool wbi_generation_table_at(const wbi_generation *gen, size_t at,
 			     wbi_generation_table *ret)

@@ -52,7 +52,7 @@ const char *wbi_home_name(const wbi_home *home)
 	return home->name;
 }
 
-/* ---- open ------------------------------------------------------------------- */
+/* ---- open ---------------------------------------------------------------- */
 
 static wb_code home_dir(const char *base, const char *name, bool make,
 			char ret[PATH_MAX], wb_error *err)
@@ -169,7 +169,7 @@ void wbi_home_unref(wbi_home *home)
 	free(home);
 }
 
-/* ---- small files -------------------------------------------------------------- */
+/* ---- small files --------------------------------------------------------- */
 
 static void home_path(const wbi_home *home, const char *file, const char *more,
 		      char ret[PATH_MAX])
@@ -261,7 +261,7 @@ wb_code wbi_home_unlink(const wbi_home *home, const char *file, wb_error *err)
 	return wbi_place_sync_dir(home->dir, err);
 }
 
-/* ---- the pointer --------------------------------------------------------------- */
+/* ---- the pointer --------------------------------------------------------- */
 
 #define HOME_POINTER_TEXT                                                     \
 	"waybill read model 1\nlive %u\nformer %u\nnext %u\nrolled-back %u\n"
@@ -321,7 +321,7 @@ wbi_stamp wbi_home_stamp(const wbi_home *home)
 	return stamp;
 }
 
-/* ---- generations ------------------------------------------------------------------ */
+/* ---- generations --------------------------------------------------------- */
 
 static void home_generation_path(const wbi_home *home, uint32_t number,
 				 const char *file, char ret[PATH_MAX])

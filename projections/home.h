@@ -32,7 +32,7 @@ void wbi_home_unref(wbi_home *home); /* NULL allowed */
 const char *wbi_home_dir(const wbi_home *home);
 const char *wbi_home_name(const wbi_home *home);
 
-/* ---- small files, replaced as a whole ------------------------------------- */
+/* ---- small files, replaced as a whole ------------------------------------ */
 
 /* Terminated; WB_ENOTFOUND (err untouched): it is not there. */
 wb_code wbi_home_read(const wbi_home *home, const char *file,
@@ -43,7 +43,7 @@ wb_code wbi_home_write(const wbi_home *home, const char *file, const char *text,
 wb_code wbi_home_unlink(const wbi_home *home, const char *file, wb_error *err);
 bool wbi_home_has(const wbi_home *home, const char *file);
 
-/* ---- which generation is live ----------------------------------------------- */
+/* ---- which generation is live -------------------------------------------- */
 
 typedef struct wbi_pointer {
 	uint32_t live, former; /* 0: none */
@@ -63,7 +63,7 @@ typedef struct wbi_stamp {
 } wbi_stamp;
 wbi_stamp wbi_home_stamp(const wbi_home *home);
 
-/* ---- generations -------------------------------------------------------------- */
+/* ---- generations --------------------------------------------------------- */
 
 /* Opened if it is not yet; give it back. */
 wb_code wbi_home_take(wbi_home *home, uint32_t number,

@@ -74,7 +74,7 @@ wb_code wbi_index_entry_parse(wb_str entry, uint8_t buf[WBI_INDEX_ENTRY_MAX],
 			entry.len);
 }
 
-/* ---- the keys of one row -------------------------------------------------- */
+/* ---- the keys of one row ------------------------------------------------- */
 
 wb_str wbi_index_keys_at(const wb_index_keys *keys, size_t i)
 {

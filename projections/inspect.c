@@ -55,7 +55,7 @@ wb_code wbi_models_list(const char *dir,
 	return code;
 }
 
-/* ---- one model ---------------------------------------------------------------------- */
+/* ---- one model ----------------------------------------------------------- */
 
 /* Somebody holds the lock, or nobody does; it is given back at once. */
 static wb_code inspect_owner(const wbi_home *home, bool *ret_running,
@@ -97,7 +97,7 @@ wb_code wbi_model_look(wbi_home *home, wbi_model_info *ret, wb_error *err)
 	return code;
 }
 
-/* ---- one generation -------------------------------------------------------------------- */
+/* ---- one generation ------------------------------------------------------ */
 
 static wb_code inspect_count(const wbi_generation *gen, MDB_txn *txn,
 			     wbi_generation_info *ret, wb_error *err)
@@ -218,7 +218,7 @@ wb_code wbi_aside_list(wbi_home *home, uint32_t number, uint64_t most,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
-/* ---- removal ------------------------------------------------------------------------------ */
+/* ---- removal ------------------------------------------------------------- */
 
 wb_code wbi_generation_remove(wbi_home *home, uint32_t number, wb_error *err)
 {

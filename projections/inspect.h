@@ -51,7 +51,7 @@ wb_code wbi_aside_list(wbi_home *home, uint32_t number, uint64_t most,
 				      const wbi_aside_key *key, wb_error *err),
 		       void *ctx, wb_error *err);
 
-/* ---- differences ------------------------------------------------------------ */
+/* ---- differences --------------------------------------------------------- */
 
 typedef enum wbi_difference_kind {
 	WBI_ONLY_IN_A,
@@ -82,7 +82,7 @@ wb_code wbi_generations_diff(wbi_home *home, uint32_t a, uint32_t b,
 					    wb_error *err),
 			     void *ctx, wbi_diff_result *ret, wb_error *err);
 
-/* ---- removal ------------------------------------------------------------------ */
+/* ---- removal ------------------------------------------------------------- */
 
 /* A generation that is neither live nor being filled (WB_ESTATE). */
 wb_code wbi_generation_remove(wbi_home *home, uint32_t number, wb_error *err);

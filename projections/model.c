@@ -63,7 +63,7 @@ wb_code wb_model_get(wb_model *model, size_t table, wb_str key,
 	return model_result(model, code, &cause, err);
 }
 
-/* ---- indexes --------------------------------------------------------------- */
+/* ---- indexes ------------------------------------------------------------- */
 
 static wb_code model_keys(const wb_model_index *index, wb_str key, wb_str value,
 			  wb_index_keys *ret, wb_error *err)
@@ -177,7 +177,7 @@ static wb_code model_reindex(wb_model *model, size_t table, wb_str key,
 	return model_result(model, code, &cause, err);
 }
 
-/* ---- put and del ------------------------------------------------------------- */
+/* ---- put and del --------------------------------------------------------- */
 
 static wb_code model_old(wb_model *model, size_t table, wb_str key,
 			 wb_str *value, const wb_str **ret, wb_error *err)

@@ -22,7 +22,7 @@ static wb_str origins_key(const char *origin, uint32_t number,
 	return wb_str_n(buf, ORIGINS_KEY);
 }
 
-/* ---- sums ------------------------------------------------------------------------ */
+/* ---- sums ---------------------------------------------------------------- */
 
 static wb_code sum_decode(wb_str key, wb_str row, wbi_origin_sum *ret,
 			  wb_error *err)
@@ -106,7 +106,7 @@ wb_code wbi_origins_missing(MDB_txn *txn, const wbi_generation *gen,
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
-/* ---- chunks ------------------------------------------------------------------------ */
+/* ---- chunks -------------------------------------------------------------- */
 
 static wb_code chunk_write(wbi_origin_chunk *chunk, MDB_txn *txn,
 			   const wbi_generation *gen, wb_error *err)

@@ -50,7 +50,7 @@ void wbi_projector_set_state(wb_projector *p, wb_projector_state state,
 		why ? why->text : "");
 }
 
-/* ---- open and close --------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------ */
 
 static wb_code projector_options(const wb_projector_options *options,
 				 wb_projector_options *ret, wb_error *err)
@@ -173,7 +173,7 @@ void wb_projector_close(wb_projector *p)
 	free(p);
 }
 
-/* ---- the status row --------------------------------------------------------------- */
+/* ---- the status row ------------------------------------------------------ */
 
 static int64_t projector_lag_us(const wb_projector *p)
 {
@@ -253,7 +253,7 @@ static void projector_measure(projector_rate *rate, int64_t now_us,
 	rate->since_position = position;
 }
 
-/* ---- the live generation ------------------------------------------------------------ */
+/* ---- the live generation ------------------------------------------------- */
 
 /* Does it pass by itself? A map that another process has enlarged is taken
  * over, if that may be done here. */
@@ -374,7 +374,7 @@ static void projector_live(wb_projector *p)
 		p->look = false;
 }
 
-/* ---- the step ----------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------ */
 
 /* A hint may come before the commit can be seen: look again twice. */
 static void projector_wake(wb_projector *p, bool wake)

@@ -20,7 +20,7 @@
 #include "lib/store/place.h"
 #include "projections/projector.h"
 
-/* ---- tracks ---------------------------------------------------------------------- */
+/* ---- tracks -------------------------------------------------------------- */
 
 void wbi_projector_close_track(wb_projector *p, wbi_track *track)
 {
@@ -51,7 +51,7 @@ wb_code wbi_projector_open_track(wb_projector *p, wbi_track *track,
 	return code;
 }
 
-/* ---- the live generation ----------------------------------------------------------- */
+/* ---- the live generation ------------------------------------------------- */
 
 static wb_code own_make_first(wb_projector *p, wbi_generation **ret,
 			      wb_error *err)
@@ -173,7 +173,7 @@ wb_code wbi_projector_open_live(wb_projector *p, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- what is left of an earlier process ---------------------------------------------- */
+/* ---- what is left of an earlier process ---------------------------------- */
 
 wb_code wbi_projector_clean(wb_projector *p, wb_error *err)
 {

@@ -21,7 +21,7 @@
 
 enum { READ_SNAPSHOT_MS = 5000, READ_STAMP_US = 1000 };
 
-/* ---- open and close ---------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------ */
 
 wb_code wbi_read_open_home(wbi_home *home, const wb_read_options *options,
 			   wb_read **ret, wb_error *err)
@@ -103,7 +103,7 @@ void wb_read_close(wb_read *read)
 	free(read);
 }
 
-/* ---- snapshots ----------------------------------------------------------------------- */
+/* ---- snapshots ----------------------------------------------------------- */
 
 void wb_read_end(wb_read *read)
 {
@@ -193,7 +193,7 @@ wb_code wbi_read_check(wb_read *read, wb_error *err)
 			wbi_home_name(read->home), read->options.snapshot_ms);
 }
 
-/* ---- what it is a snapshot of ----------------------------------------------------------- */
+/* ---- what it is a snapshot of -------------------------------------------- */
 
 static const wbi_checkpoint *read_at(const wb_read *read)
 {
@@ -248,7 +248,7 @@ wb_code wb_read_get_lag(wb_read *read, wb_read_lag *ret, wb_error *err)
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
-/* ---- one row ------------------------------------------------------------------------------ */
+/* ---- one row ------------------------------------------------------------- */
 
 wb_code wbi_read_table(const wb_read *read, const char *name, size_t *ret,
 		       wb_error *err)

@@ -22,7 +22,7 @@ void wbi_scan_end(wb_read *read)
 	read->scan.last.len = 0;
 }
 
-/* ---- bounds ------------------------------------------------------------------------ */
+/* ---- bounds -------------------------------------------------------------- */
 
 static int scan_compare(const wbi_read_bound *a, const uint8_t *b, size_t len)
 {
@@ -111,7 +111,7 @@ static void scan_bounds(wbi_scan *scan, const wb_read_query *query)
 	}
 }
 
-/* ---- tokens ------------------------------------------------------------------------ */
+/* ---- tokens -------------------------------------------------------------- */
 
 static uint32_t scan_checksum(const wb_read *read, const uint8_t *key,
 			      size_t len)
@@ -180,7 +180,7 @@ static wb_code scan_token(wb_read *read, wb_str token, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- walking --------------------------------------------------------------------------- */
+/* ---- walking ------------------------------------------------------------- */
 
 static wb_code scan_find_index(wb_read *read, const char *name, wb_error *err)
 {

@@ -14,7 +14,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 
-/* ---- building ------------------------------------------------------------------ */
+/* ---- building ------------------------------------------------------------ */
 
 #define BUILDING_TEXT                                                         \
 	"waybill building 1\ngeneration %u\nversion %u\nrate %u\npromote %u\n" \
@@ -71,7 +71,7 @@ void wbi_boot_id(char ret[40])
 	ret[strcspn(ret, "\n")] = '\0';
 }
 
-/* ---- requests -------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------ */
 
 static const struct {
 	wb_projection_verb verb;

@@ -140,7 +140,7 @@ wb_code wbi_shape_get(MDB_txn *txn, wbi_table meta, wbi_shape *ret,
 	return code;
 }
 
-/* ---- checkpoint ----------------------------------------------------------- */
+/* ---- checkpoint ---------------------------------------------------------- */
 
 wb_code wbi_checkpoint_put(MDB_txn *txn, wbi_table meta,
 			   const wbi_checkpoint *row, wb_error *err)
@@ -189,7 +189,7 @@ wb_code wbi_checkpoint_get(MDB_txn *txn, wbi_table meta, wbi_checkpoint *ret,
 	return code;
 }
 
-/* ---- status ---------------------------------------------------------------- */
+/* ---- status -------------------------------------------------------------- */
 
 wb_code wbi_projector_row_put(MDB_txn *txn, wbi_table meta,
 			      const wbi_projector_row *row, wb_error *err)
@@ -252,7 +252,7 @@ wb_code wbi_projector_row_get(MDB_txn *txn, wbi_table meta,
 	return code;
 }
 
-/* ---- aside ------------------------------------------------------------------ */
+/* ---- aside --------------------------------------------------------------- */
 
 wb_code wbi_aside_put(MDB_txn *txn, wbi_table aside, wb_str unit,
 		      uint64_t position, const wbi_aside *row, wb_error *err)
@@ -305,7 +305,7 @@ wb_code wbi_aside_decode(wb_str row_key, wb_str row, wb_str *ret_unit,
 	return code;
 }
 
-/* ---- aside_keys ---------------------------------------------------------------- */
+/* ---- aside_keys ---------------------------------------------------------- */
 
 wb_code wbi_aside_key_put(MDB_txn *txn, wbi_table keys, wb_str unit,
 			  const wbi_aside_key *row, wb_error *err)

@@ -55,7 +55,7 @@ wb_code wbi_projector_row_get(MDB_txn *txn, wbi_table meta,
 /* Is this key of `meta` the status row, which is no part of a digest? */
 bool wbi_is_projector_row(wb_str key);
 
-/* ---- aside, skipped: by unit of quarantine and position ------------------- */
+/* ---- aside, skipped: by unit of quarantine and position ------------------ */
 
 typedef struct wbi_aside {
 	uint32_t code; /* wb_code of the failure; 0: it waits behind one */
@@ -70,7 +70,7 @@ wb_code wbi_aside_decode(wb_str row_key, wb_str row, wb_str *ret_unit,
 			 uint64_t *ret_position, wbi_aside *ret,
 			 wb_error *err);
 
-/* ---- aside_keys: by unit --------------------------------------------------- */
+/* ---- aside_keys: by unit ------------------------------------------------- */
 
 typedef struct wbi_aside_key {
 	uint64_t first, count, bytes; /* position of the one that failed */

@@ -83,7 +83,7 @@ void wbi_track_fini(wbi_track *track)
 	track->at_head = false;
 }
 
-/* ---- transactions ------------------------------------------------------------ */
+/* ---- transactions -------------------------------------------------------- */
 
 void wbi_track_abort(wbi_track *track)
 {
@@ -149,7 +149,7 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 	return code;
 }
 
-/* ---- does it belong to the journal? --------------------------------------------- */
+/* ---- does it belong to the journal? -------------------------------------- */
 
 static wb_code track_mismatch(const wbi_track *track, wb_error *err,
 			     const char *what)
@@ -227,7 +227,7 @@ wb_code wbi_track_verify(wbi_track *track, wb_error *err)
 	return code;
 }
 
-/* ---- one event --------------------------------------------------------------------- */
+/* ---- one event ----------------------------------------------------------- */
 
 /* What `apply` said, as an error; a put or del that broke outweighs it. */
 static void track_outcome(const wbi_track *track, wb_code code, wb_error *cause)
@@ -419,7 +419,7 @@ static wb_code track_event(wbi_track *track, wb_event *event, wb_str record,
 	return WB_OK;
 }
 
-/* ---- many ---------------------------------------------------------------------------- */
+/* ---- many ---------------------------------------------------------------- */
 
 /* Begin behind `gone`: up to there the journal has not all of its events. */
 static wb_code track_snapshot(wbi_track *track, uint64_t gone, wb_error *err)
@@ -526,7 +526,7 @@ static wb_code track_gone(const wbi_track *track, MDB_txn *txn, uint64_t *ret,
 	return code;
 }
 
-/* ---- a stream ------------------------------------------------------------------------- */
+/* ---- a stream ------------------------------------------------------------ */
 
 /* What is no event does what one does that cannot be applied. */
 static wb_code track_malformed(wbi_track *track, const wbi_feed_item *item,

@@ -88,7 +88,7 @@ wb_code wbi_track_commit(wbi_track *track, const wbi_projector_row *status,
 void wbi_track_abort(wbi_track *track);
 void wbi_track_forget(wbi_track *track);
 
-/* ---- aside.c ----------------------------------------------------------------- */
+/* ---- aside.c ------------------------------------------------------------- */
 
 /* The event's unit of quarantine; `buf` has 256 bytes. */
 wb_code wbi_track_unit(const wbi_track *track, const wb_event *event, char *buf,

@@ -180,8 +180,7 @@ wb_code wbi_barrier_forbid(const wbi_barrier_scope *scope,
 	return barrier_write(scope, id, &row, err);
 }
 
-/* ---- forgetting
- * --------------------------------------------------------------- */
+/* ---- forgetting ---------------------------------------------------------- */
 
 /* *ret_last_us: when the row was last used; 0: it is not there any more. */
 static wb_code prune_last_use(const wbi_barrier_scope *scope,

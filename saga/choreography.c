@@ -19,8 +19,7 @@
 #include "lib/base/error.h"
 #include "saga/react.h"
 
-/* ---- open ------------------------------------------------------------------
- */
+/* ---- open ---------------------------------------------------------------- */
 
 static wb_code choreography_open_state(const wb_handler *self, wb_store *store,
 				       MDB_txn *txn, void **ret_state,
@@ -224,8 +223,7 @@ const wb_handler *wb_choreography_handler(const wb_choreography *choreography)
 	return &choreography->handler;
 }
 
-/* ---- in the service's own transactions
- * ---------------------------------------- */
+/* ---- in the service's own transactions ----------------------------------- */
 
 static wb_code flow_scope(wb_choreography *c, MDB_txn *txn, wb_str saga,
 			  wbi_flow_scope *ret, wb_error *err)

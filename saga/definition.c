@@ -24,8 +24,7 @@ enum {
 	STEP_KEEPS = 4
 };
 
-/* ---- writing
- * ------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------- */
 
 typedef struct writer {
 	wbi_buffer bytes;
@@ -126,8 +125,7 @@ wb_code wbi_definition_encode(const wb_saga *saga, uint8_t **ret,
 	return WB_OK;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 typedef struct reader {
 	const uint8_t *at, *end;
@@ -280,8 +278,7 @@ void wbi_definition_free(wbi_definition *definition)
 	free(definition);
 }
 
-/* ---- machines
- * ------------------------------------------------------------------- */
+/* ---- machines ------------------------------------------------------------ */
 
 size_t wbi_machine_encode(const wbi_machine *machine,
 			  uint8_t ret[WBI_MACHINE_BYTES_MAX])

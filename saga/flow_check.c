@@ -33,8 +33,7 @@ static const wb_reaction *check_reaction(const flow_check *c, int row)
 	return c->flow->rows[row].reaction;
 }
 
-/* ---- names ----------------------------------------------------------------
- */
+/* ---- names --------------------------------------------------------------- */
 
 static void check_names(flow_check *c)
 {
@@ -91,8 +90,7 @@ static void check_undoes(flow_check *c)
 	}
 }
 
-/* ---- who hears what -------------------------------------------------------
- */
+/* ---- who hears what ------------------------------------------------------ */
 
 static bool check_is_heard(const wbi_flow *flow, int event)
 {
@@ -148,8 +146,7 @@ static void check_beginning(flow_check *c)
 		"flow no `on`");
 }
 
-/* ---- time -----------------------------------------------------------------
- */
+/* ---- time ---------------------------------------------------------------- */
 
 static void check_time(flow_check *c, int row)
 {
@@ -180,8 +177,7 @@ static void check_time(flow_check *c, int row)
 			 r->step, r->service);
 }
 
-/* ---- failures reach whoever must undo --------------------------------------
- */
+/* ---- failures reach whoever must undo ------------------------------------ */
 
 /* All events that may follow on `event`, itself included. */
 static void check_reach(flow_check *c, int event)
@@ -298,8 +294,7 @@ static void check_failures(flow_check *c, int row)
 			check_failure(c, row, e);
 }
 
-/* ---- cycles -----------------------------------------------------------------
- */
+/* ---- cycles -------------------------------------------------------------- */
 
 /*
  * A cycle ends if some row on it can end otherwise: with an event that does not

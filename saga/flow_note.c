@@ -18,8 +18,7 @@
 #include "lib/base/error.h"
 #include "saga/react.h"
 
-/* ---- shared
- * ------------------------------------------------------------------ */
+/* ---- shared -------------------------------------------------------------- */
 
 void wbi_flow_words_add(wbi_flow_words *words, wb_str word)
 {
@@ -97,8 +96,7 @@ wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
 	return WB_OK;
 }
 
-/* ---- what it is at
- * ------------------------------------------------------------- */
+/* ---- what it is at ------------------------------------------------------- */
 
 typedef struct note {
 	wbi_saga_row row;

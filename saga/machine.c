@@ -18,8 +18,7 @@
 
 #include "lib/base/assert.h"
 
-/* ---- the lists -------------------------------------------------------------
- */
+/* ---- the lists ----------------------------------------------------------- */
 
 #define BIT(x) (1u << (x))
 
@@ -83,8 +82,7 @@ static void machine_set_at(wbi_machine *m, uint32_t step, uint8_t to)
 	m->steps[step].at = to;
 }
 
-/* ---- of a step's declaration ------------------------------------------------
- */
+/* ---- of a step's declaration --------------------------------------------- */
 
 uint32_t wbi_step_attempts(const wb_step *step, wbi_op op)
 {
@@ -107,8 +105,7 @@ bool wbi_step_has_undo(const wb_step *step)
 	return step->undo || step->run_undo;
 }
 
-/* ---- moving
- * ------------------------------------------------------------------ */
+/* ---- moving -------------------------------------------------------------- */
 
 typedef struct mover {
 	const wb_saga *saga;
@@ -232,8 +229,7 @@ static bool machine_past_pivot(const mover *v)
 	return false;
 }
 
-/* ---- answers
- * ------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------- */
 
 static void answer_rejected(mover *v)
 {
@@ -373,8 +369,7 @@ static wbi_verdict machine_answer(mover *v, const wbi_input *in)
 	return answer_do(v, in);
 }
 
-/* ---- time
- * --------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------- */
 
 /* No answer within the deadline. */
 static void timer_asked(mover *v)
@@ -471,8 +466,7 @@ static wbi_verdict machine_deadline(mover *v)
 	return WBI_VERDICT_MOVED;
 }
 
-/* ---- an operator's word
- * --------------------------------------------------------- */
+/* ---- an operator's word -------------------------------------------------- */
 
 static void verb_unpark(mover *v)
 {
@@ -620,8 +614,7 @@ static wbi_verdict machine_verb(mover *v, const wbi_input *in,
 	return WBI_VERDICT_ILLEGAL;
 }
 
-/* ---- all of it
- * -------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------- */
 
 static wbi_verdict machine_move(mover *v, const wbi_input *in,
 				const char **ret_why)
@@ -685,8 +678,7 @@ wbi_verdict wbi_machine_step_by(const wb_saga *saga, wbi_machine *machine,
 	return verdict;
 }
 
-/* ---- names
- * --------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------- */
 
 const char *wbi_at_name(uint8_t at)
 {

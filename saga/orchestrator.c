@@ -26,8 +26,7 @@ char *wbi_saga_timer_name(char which, wb_str id, char ret[256])
 	return ret;
 }
 
-/* ---- the handler
- * ---------------------------------------------------------------- */
+/* ---- the handler --------------------------------------------------------- */
 
 static void **orchestrator_states(const wb_orchestrator *o)
 {
@@ -172,8 +171,7 @@ static wb_code orchestrator_timer(wb_call *call, const wb_timer *timer,
 	return wbi_saga_run(call, &in, err);
 }
 
-/* ---- open
- * ------------------------------------------------------------------------ */
+/* ---- open ---------------------------------------------------------------- */
 
 static wb_code orchestrator_kind(wb_orchestrator *o, size_t i,
 				 const wb_saga *saga, wb_error *err)
@@ -258,8 +256,7 @@ const wb_handler *wb_orchestrator_handler(const wb_orchestrator *orchestrator)
 	return &orchestrator->handler;
 }
 
-/* ---- start
- * ------------------------------------------------------------------------- */
+/* ---- start --------------------------------------------------------------- */
 
 static const wbi_orchestrated *start_kind(const wb_orchestrator *o,
 					  const char *name)
@@ -337,8 +334,7 @@ wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 	return code;
 }
 
-/* ---- in a call
- * ------------------------------------------------------------------------ */
+/* ---- in a call ----------------------------------------------------------- */
 
 wb_str wb_saga_id(const wb_call *call)
 {

@@ -56,8 +56,7 @@ typedef struct command_call {
 	bool pending;
 } command_call;
 
-/* ---- replies
- * ------------------------------------------------------------------- */
+/* ---- replies ------------------------------------------------------------- */
 
 typedef struct reply {
 	const char *command, *op, *outcome;
@@ -169,8 +168,7 @@ static wb_code command_again(wb_call *call, const command_call *c,
 	}
 }
 
-/* ---- running
- * --------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------- */
 
 /* In a nested transaction. *why: how it ended. */
 static wb_code command_run(wb_call *call, command_call *c, wb_error *why)
@@ -318,8 +316,7 @@ static wb_code command_ask(wb_call *call, command_call *c, wb_error *err)
 	return command_again(call, c, &row, err);
 }
 
-/* ---- the handler
- * ------------------------------------------------------------------ */
+/* ---- the handler --------------------------------------------------------- */
 
 static bool command_of(const participant *p, wb_str type, command_call *ret)
 {
@@ -481,8 +478,7 @@ void wb_participant_handler_free(const wb_handler *handler)
 	free(p);
 }
 
-/* ---- in a call of a command
- * --------------------------------------------------------- */
+/* ---- in a call of a command ---------------------------------------------- */
 
 static command_call *command_extra(const wb_call *call, const char *where,
 				   wb_error *err)
@@ -551,9 +547,7 @@ wb_code wb_command_keep(wb_call *call, wb_str undo, wb_error *err)
 	return c ? command_copy(undo, &c->keep, &c->keep_len, err) : WB_EINVAL;
 }
 
-/* ---- later
- * ------------------------------------------------------------------------------
- */
+/* ---- later --------------------------------------------------------------- */
 
 wb_code wb_reply_pending(wb_call *call, char ret_token[WB_REPLY_TOKEN_MAX + 1],
 			 wb_error *err)

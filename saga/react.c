@@ -38,8 +38,7 @@ void wbi_flow_scope_of(wb_call *call, wb_str saga, wbi_flow_scope *ret)
 					    .keep_us = c->keep_us}};
 }
 
-/* ---- one log entry ----------------------------------------------------------
- */
+/* ---- one log entry ------------------------------------------------------- */
 
 static wb_code react_log(wb_call *call, const wbi_flow_scope *scope, int row,
 			 const char *before, const char *after,
@@ -60,8 +59,7 @@ static wb_code react_log(wb_call *call, const wbi_flow_scope *scope, int row,
 	return wbi_flow_note(scope, &entry, err);
 }
 
-/* ---- waiting
- * ------------------------------------------------------------------ */
+/* ---- waiting ------------------------------------------------------------- */
 
 static wb_code react_wait(wb_call *call, const wbi_flow_scope *scope, int row,
 			  wb_error *err)
@@ -128,8 +126,7 @@ static wb_code react_heard(wb_call *call, const wbi_flow_scope *scope,
 	return code;
 }
 
-/* ---- running a binding
- * ---------------------------------------------------------- */
+/* ---- running a binding --------------------------------------------------- */
 
 static void react_call_fini(wbi_flow_call *f)
 {
@@ -189,8 +186,7 @@ static wb_code react_say(wb_call *call, wbi_flow_call *f, wb_str type,
 	return wb_emit(call, &e, err);
 }
 
-/* ---- an action
- * --------------------------------------------------------------------- */
+/* ---- an action ----------------------------------------------------------- */
 
 static wb_code react_refused(wb_call *call, const wbi_flow_scope *scope,
 			     wbi_flow_call *f, const wbi_barrier_id *id,
@@ -273,8 +269,7 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	return code;
 }
 
-/* ---- an undo
- * ------------------------------------------------------------------------- */
+/* ---- an undo ------------------------------------------------------------- */
 
 static wb_code react_undo(wb_call *call, const wbi_flow_scope *scope, int at,
 			  wb_error *err)
@@ -320,8 +315,7 @@ static wb_code react_undo(wb_call *call, const wbi_flow_scope *scope, int at,
 	return code;
 }
 
-/* ---- the handler
- * ----------------------------------------------------------------------- */
+/* ---- the handler --------------------------------------------------------- */
 
 static wb_str react_saga(const wb_event *event)
 {
@@ -359,9 +353,7 @@ wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err)
 	return code;
 }
 
-/* ---- silence
- * -----------------------------------------------------------------------------
- */
+/* ---- silence ------------------------------------------------------------- */
 
 /* Time is up: take the step back, and say so to the others. */
 static wb_code react_silence(wb_call *call, const wbi_flow_scope *scope, int at,

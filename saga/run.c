@@ -60,8 +60,7 @@ static void run_text(char *ret, size_t size, wb_str text)
 	ret[len] = '\0';
 }
 
-/* ---- load and store
- * ------------------------------------------------------------- */
+/* ---- load and store ------------------------------------------------------ */
 
 static wb_code run_load(run *r, wb_error *err)
 {
@@ -188,8 +187,7 @@ static wb_code run_log(run *r, const wbi_saga_input *in,
 				++r->old.entries, &entry, err);
 }
 
-/* ---- actions
- * ----------------------------------------------------------------------- */
+/* ---- actions ------------------------------------------------------------- */
 
 static void run_say(run *r, const char *type)
 {
@@ -307,8 +305,7 @@ static wb_code run_action(run *r, const wbi_action *action, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- functions of the definition
- * ------------------------------------------------- */
+/* ---- functions of the definition ----------------------------------------- */
 
 typedef struct seen_as {
 	const wb_handler *handler;
@@ -385,8 +382,7 @@ static wb_code run_reply(run *r, const wbi_saga_input *in, uint32_t step,
 	return code;
 }
 
-/* ---- all of it
- * ----------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------- */
 
 static void run_parked(run *r, const wbi_saga_input *in)
 {

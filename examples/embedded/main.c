@@ -35,7 +35,7 @@ typedef struct service {
 	bool input_ended, stopping;
 } service;
 
-/* ---- input ----------------------------------------------------------------- */
+/* ---- input --------------------------------------------------------------- */
 
 static wb_code service_line(service *s, const char *line, wb_error *err)
 {
@@ -73,7 +73,7 @@ static wb_code service_read(service *s, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- the loop -------------------------------------------------------------- */
+/* ---- the loop ------------------------------------------------------------ */
 
 static void service_stop(service *s)
 {
@@ -145,7 +145,7 @@ static wb_code service_loop(service *s, wb_error *err)
 	return err->code;
 }
 
-/* ---- putting it together ----------------------------------------------------- */
+/* ---- putting it together ------------------------------------------------- */
 
 static wb_code service_connect(const char *uri, const char *name,
 			       wb_broker **ret, wb_error *err)

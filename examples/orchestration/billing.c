@@ -14,8 +14,7 @@
 #include "examples/orchestration/contract.h"
 #include "examples/orchestration/rows.h"
 
-/* ---- rows -----------------------------------------------------------------
- */
+/* ---- rows ---------------------------------------------------------------- */
 
 typedef struct account {
 	int64_t balance;
@@ -101,8 +100,7 @@ static wb_code receipt_text(MDB_txn *txn, const billing_tables *t,
 	return WB_OK;
 }
 
-/* ---- commands -------------------------------------------------------------
- */
+/* ---- commands ------------------------------------------------------------ */
 
 /* A bill, and its money taken; or a bill that waits for somebody's word. */
 static wb_code authorize(wb_call *call, const wb_event *command, wb_error *err)
@@ -157,8 +155,7 @@ static wb_code refund(wb_call *call, const wb_event *command, wb_error *err)
 	return code == WB_OK ? bill_put(txn, t, ref, &b, err) : code;
 }
 
-/* ---- a person's answer ----------------------------------------------------
- */
+/* ---- a person's answer --------------------------------------------------- */
 
 wb_code billing_answer(wb_store *store, MDB_txn *txn, const billing_tables *t,
 		       wb_str ref, bool approve, wb_error *err)
@@ -187,8 +184,7 @@ wb_code billing_answer(wb_store *store, MDB_txn *txn, const billing_tables *t,
 			      err);
 }
 
-/* ---- what it takes part in ------------------------------------------------
- */
+/* ---- what it takes part in ----------------------------------------------- */
 
 static const wb_command commands[] = {
 	{BILLING_AUTHORIZE, BILLING_REFUND, NULL, authorize, refund},

@@ -49,8 +49,7 @@ static wb_code booking_put(wb_call *call, const booking *b, wb_error *err)
 		       b->amount, b->receipt, b->reason);
 }
 
-/* ---- steps of its own -----------------------------------------------------
- */
+/* ---- steps of its own ---------------------------------------------------- */
 
 static wb_code create(wb_call *call, wb_error *err)
 {
@@ -104,8 +103,7 @@ static wb_code keep_receipt(wb_call *call, const wb_event *reply, wb_error *err)
 	return booking_put(call, &b, err);
 }
 
-/* ---- all of it ------------------------------------------------------------
- */
+/* ---- all of it ----------------------------------------------------------- */
 
 /* How long an answer may take, and how often one is asked. Undo is asked for
  * about a day before a human is. */

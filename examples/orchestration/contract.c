@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- money ----------------------------------------------------------------
- */
+/* ---- money --------------------------------------------------------------- */
 
 bool money_read(wb_str text, int64_t *ret)
 {
@@ -41,8 +40,7 @@ const char *money_text(int64_t minor, char ret[MONEY_TEXT_MAX])
 	return ret;
 }
 
-/* ---- names ----------------------------------------------------------------
- */
+/* ---- names --------------------------------------------------------------- */
 
 bool is_name(wb_str text)
 {
@@ -56,8 +54,7 @@ bool is_name(wb_str text)
 	return text.len > 0 && text.len <= NAME_LEN_MAX;
 }
 
-/* ---- the body of a command ------------------------------------------------
- */
+/* ---- the body of a command ----------------------------------------------- */
 
 /* The text behind "name":" ; a service of yours has a JSON parser. */
 static wb_str member(wb_str json, const char *name)

@@ -68,8 +68,7 @@ static bool is_held_by(const slot *s, wb_str ref)
 	return wb_str_eq(wb_str_from(s->ref), ref);
 }
 
-/* ---- commands -------------------------------------------------------------
- */
+/* ---- commands ------------------------------------------------------------ */
 
 static wb_code block(wb_call *call, const wb_event *command, wb_error *err)
 {
@@ -119,8 +118,7 @@ static wb_code reserve(wb_call *call, const wb_event *command, wb_error *err)
 	return slot_put(call, &s, "reserved", wb_command_saga(call), err);
 }
 
-/* ---- what it takes part in ------------------------------------------------
- */
+/* ---- what it takes part in ----------------------------------------------- */
 
 static const wb_command commands[] = {
 	{PARKING_BLOCK, PARKING_UNBLOCK, NULL, block, unblock},

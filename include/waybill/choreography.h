@@ -163,7 +163,7 @@ WB_API wb_step_state wb_flow_undoing(const wb_call *call);
  * say so, or its time runs out. WB_EINVAL: the row is not declared `later`. */
 WB_API wb_code wb_flow_pending(wb_call *call, wb_error *err);
 
-/* ---- of the whole flow ----------------------------------------------------- */
+/* ---- of the whole flow --------------------------------------------------- */
 
 /* One thing that is wrong with a flow or a saga's definition. */
 typedef struct wb_finding {

@@ -70,7 +70,7 @@ WB_API wb_code wb_participant_handler(const wb_participant *participant,
 				      const wb_handler **ret, wb_error *err);
 WB_API void wb_participant_handler_free(const wb_handler *handler);
 
-/* ---- in a call of a command ------------------------------------------------ */
+/* ---- in a call of a command ---------------------------------------------- */
 
 WB_API wb_str wb_command_saga(const wb_call *call);
 WB_API wb_str wb_command_step(const wb_call *call);

@@ -89,7 +89,7 @@ typedef enum wb_saga_status {
 	WB_SAGA_ABANDONED /* by an operator: ended as it stood */
 } wb_saga_status;
 
-/* ---- the orchestrator ------------------------------------------------------ */
+/* ---- the orchestrator ---------------------------------------------------- */
 
 typedef struct wb_orchestrator wb_orchestrator;
 
@@ -151,7 +151,7 @@ WB_API wb_str wb_saga_data(const wb_call *call); /* lives as long as the call */
 WB_API wb_str wb_saga_reason(const wb_call *call);
 WB_API wb_code wb_saga_set(wb_call *call, wb_str data, wb_error *err);
 
-/* ---- definitions ----------------------------------------------------------- */
+/* ---- definitions --------------------------------------------------------- */
 
 /*
  * Look for what cannot work: a step behind the pivot that may be refused (is

@@ -166,8 +166,7 @@ wb_code wbi_barrier_del(MDB_txn *txn, const wbi_store_tables *tables,
 	return wbi_del(txn, tables->barriers, wbi_row_key_str(&key), err);
 }
 
-/* ---- expiry
- * ------------------------------------------------------------------ */
+/* ---- expiry -------------------------------------------------------------- */
 
 static wbi_row_key expiry_key(const wbi_expiry *expiry)
 {

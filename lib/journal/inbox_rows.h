@@ -135,7 +135,7 @@ wb_code wbi_work_del(MDB_txn *txn, wbi_table work, const wbi_work_id *id,
 wb_code wbi_work_decode(wb_str row_key, wb_str row, wbi_work *ret,
 			wb_error *err);
 
-/* ---- due: by consumer, time, then lane, key and position of its row ------- */
+/* ---- due: by consumer, time, then lane, key and position of its row ------ */
 
 /* By consumer first, so that the rows of one that is stopped or gone are in
  * nobody's way. Where to seek for the first row of a
@@ -204,7 +204,7 @@ wb_code wbi_dead_del(MDB_txn *txn, wbi_table dead, uint64_t number,
 wb_code wbi_dead_decode(uint64_t number, wb_str row, wbi_dead *ret,
 			wb_error *err);
 
-/* ---- status: the worker's own row, and counts (lib/journal/parked.h) ------ */
+/* ---- status: the worker's own row, and counts (lib/journal/parked.h) ----- */
 
 /* "ingest": what the store's worker takes in and since when. */
 typedef struct wbi_ingest_status {

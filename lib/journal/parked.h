@@ -115,7 +115,7 @@ wb_code wbi_held_del(MDB_txn *txn, wbi_table held, wb_str exchange,
 wb_code wbi_held_decode(wb_str row_key, wb_str row, wb_str *ret_exchange,
 			wbi_held *ret, wb_error *err);
 
-/* ---- relay.audit, and the inbox's audit: by number ------------------------ */
+/* ---- relay.audit, and the inbox's audit: by number ----------------------- */
 
 typedef struct wbi_audit {
 	int64_t time_us;

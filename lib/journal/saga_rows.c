@@ -22,8 +22,7 @@ bool wbi_saga_status_is_final(uint8_t status)
 	       status == WB_SAGA_ABANDONED;
 }
 
-/* ---- keys ------------------------------------------------------------------
- */
+/* ---- keys ---------------------------------------------------------------- */
 
 static void key_add(wbi_row_key *key, wb_str text)
 {
@@ -93,8 +92,7 @@ wb_code wbi_saga_key_parse(wb_str row_key, wbi_saga_id *ret, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- sagas ------------------------------------------------------------------
- */
+/* ---- sagas --------------------------------------------------------------- */
 
 static wbi_row_key index_key(const wbi_saga_id *id, uint8_t status,
 			     int64_t since_us)
@@ -254,8 +252,7 @@ wb_code wbi_saga_get(MDB_txn *txn, const wbi_store_tables *tables,
 	return wbi_saga_decode(wbi_row_key_str(&key), row, ret, err);
 }
 
-/* ---- its end
- * ------------------------------------------------------------------ */
+/* ---- its end ------------------------------------------------------------- */
 
 static wb_code log_del(MDB_txn *txn, wbi_table log, const wbi_saga_id *id,
 		       wb_error *err)
@@ -320,8 +317,7 @@ wb_code wbi_saga_index_decode(wb_str row_key, wb_str row, uint8_t *ret_status,
 	return WB_OK;
 }
 
-/* ---- log
- * ---------------------------------------------------------------------- */
+/* ---- log ----------------------------------------------------------------- */
 
 wbi_row_key wbi_saga_log_prefix(const wbi_saga_id *id)
 {
@@ -405,8 +401,7 @@ wb_code wbi_saga_log_decode(wb_str row_key, wb_str row, uint64_t *ret_number,
 	return WB_OK;
 }
 
-/* ---- definitions
- * ---------------------------------------------------------------- */
+/* ---- definitions --------------------------------------------------------- */
 
 wb_code wbi_saga_def_put(MDB_txn *txn, const wbi_store_tables *tables,
 			 wb_str hash, wb_str definition, wb_error *err)

@@ -72,16 +72,14 @@ wb_code wbi_saga_del(MDB_txn *txn, const wbi_store_tables *tables,
 /* Has it ended: COMPLETED, COMPENSATED or ABANDONED? */
 bool wbi_saga_status_is_final(uint8_t status);
 
-/* ---- saga_index: by status, then since when; only those not ended ---------
- */
+/* ---- saga_index: by status, then since when; only those not ended -------- */
 
 /* From a cursor. */
 wb_code wbi_saga_index_decode(wb_str row_key, wb_str row, uint8_t *ret_status,
 			      int64_t *ret_since_us, wbi_saga_id *ret,
 			      wb_error *err);
 
-/* ---- saga_log: by saga, then number from 1 ---------------------------------
- */
+/* ---- saga_log: by saga, then number from 1 ------------------------------- */
 
 typedef struct wbi_saga_entry {
 	int64_t time_us;
@@ -103,8 +101,7 @@ wbi_row_key wbi_saga_log_prefix(const wbi_saga_id *id);
 wb_code wbi_saga_log_decode(wb_str row_key, wb_str row, uint64_t *ret_number,
 			    wbi_saga_entry *ret, wb_error *err);
 
-/* ---- saga_defs: by hash -----------------------------------------------------
- */
+/* ---- saga_defs: by hash -------------------------------------------------- */
 
 wb_code wbi_saga_def_put(MDB_txn *txn, const wbi_store_tables *tables,
 			 wb_str hash, wb_str definition, wb_error *err);
@@ -113,8 +110,7 @@ wb_code wbi_saga_def_get(MDB_txn *txn, const wbi_store_tables *tables,
 wb_code wbi_saga_def_decode(wb_str row_key, wb_str row, wb_str *ret,
 			    wb_error *err);
 
-/* ---- barriers: by saga, step and operation
- * ----------------------------------- */
+/* ---- barriers: by saga, step and operation ------------------------------- */
 
 typedef enum wbi_barrier_op {
 	WBI_BARRIER_DO = 'd',
@@ -158,8 +154,7 @@ wb_code wbi_barrier_decode(wb_str row_key, wb_str row, wbi_barrier *ret,
 wb_code wbi_barrier_del(MDB_txn *txn, const wbi_store_tables *tables,
 			const wbi_barrier_id *id, wb_error *err);
 
-/* ---- saga_expiry: by time, then what
- * ------------------------------------------ */
+/* ---- saga_expiry: by time, then what ------------------------------------- */
 
 /*
  * When to look whether something may be forgotten: a barrier ('b') or a saga

@@ -71,7 +71,7 @@ typedef struct crash {
 	uint64_t repeats, repeats_most;
 } crash;
 
-/* ---- running the victims -------------------------------------------------- */
+/* ---- running the victims ------------------------------------------------- */
 
 static const char *crash_bin(const crash *c, const char *name)
 {
@@ -163,7 +163,7 @@ static bool crash_run(const crash *c, enum victim victim)
 	return crash_finish(c, victim, crash_start(c, victim, NULL));
 }
 
-/* ---- where it died ---------------------------------------------------------- */
+/* ---- where it died ------------------------------------------------------- */
 
 static function_row *crash_row(crash *c, enum victim victim, const char *name)
 {
@@ -215,7 +215,7 @@ static bool crash_note_point(crash *c, enum victim victim, const char *when)
 	return true;
 }
 
-/* ---- kills -------------------------------------------------------------------- */
+/* ---- kills --------------------------------------------------------------- */
 
 /* The i-th of n kills: spread over all calls and all three kinds. */
 static pid_t crash_start_doomed(const crash *c, enum victim victim, unsigned i,
@@ -346,7 +346,7 @@ static bool crash_finale(crash *c)
 	       ledger_parked_rows(&c->ledger, &parked) && parked == 0;
 }
 
-/* ---- measuring ---------------------------------------------------------------- */
+/* ---- measuring ----------------------------------------------------------- */
 
 static bool crash_measure(crash *c, enum victim victim)
 {
@@ -370,7 +370,7 @@ static bool crash_measure(crash *c, enum victim victim)
 	return c->calls[victim] > 0;
 }
 
-/* ---- the whole ----------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------- */
 
 static bool crash_open(crash *c, const char *self)
 {

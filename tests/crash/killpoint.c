@@ -216,7 +216,7 @@ static int writers_count(void)
 	return n;
 }
 
-/* ---- counting and dying --------------------------------------------------- */
+/* ---- counting and dying -------------------------------------------------- */
 
 static point *point_find(const char *name)
 {
@@ -294,7 +294,7 @@ static bool is_socket(int fd)
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-/* ---- LMDB ------------------------------------------------------------------- */
+/* ---- LMDB ---------------------------------------------------------------- */
 
 KILLPOINT int mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags,
 			    MDB_txn **txn)
@@ -408,7 +408,7 @@ KILLPOINT int mdb_cursor_del(MDB_cursor *cursor, unsigned flags)
 	return rc;
 }
 
-/* ---- files ------------------------------------------------------------------ */
+/* ---- files --------------------------------------------------------------- */
 
 KILLPOINT ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
 {
@@ -510,7 +510,7 @@ KILLPOINT int rename(const char *from, const char *to)
 	return rc;
 }
 
-/* ---- sockets ----------------------------------------------------------------- */
+/* ---- sockets ------------------------------------------------------------- */
 
 KILLPOINT int connect(int fd, const struct sockaddr *to, socklen_t len)
 {

@@ -78,7 +78,7 @@ static void ledger_close_store(const ledger *l, wb_store *store)
 		wb_store_close(store);
 }
 
-/* ---- the service's log ---------------------------------------------------- */
+/* ---- the service's log --------------------------------------------------- */
 
 static attempt *attempts_at(attempts *a, uint64_t number)
 {
@@ -151,7 +151,7 @@ static bool ledger_attempt(void *ctx, const char *line)
 	return attempts_line(ctx, line);
 }
 
-/* ---- the store ------------------------------------------------------------- */
+/* ---- the store ----------------------------------------------------------- */
 
 static wb_code ledger_read_journal(ledger *l, wb_store *store, MDB_txn *txn,
 				   attempts *a, wb_error *err)
@@ -279,7 +279,7 @@ bool ledger_resolve(ledger *l)
 	return ok;
 }
 
-/* ---- arrivals and parked events --------------------------------------------- */
+/* ---- arrivals and parked events ------------------------------------------ */
 
 static bool ledger_arrival(void *ctx, const char *line)
 {

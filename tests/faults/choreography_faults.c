@@ -73,8 +73,7 @@ static void faults_program(const faults *f, const char *dir, const char *name,
 		snprintf(ret, PATH_MAX + 64, "%s/%s/%s", f->top, dir, name);
 }
 
-/* ---- services -------------------------------------------------------------
- */
+/* ---- services ------------------------------------------------------------ */
 
 static pid_t faults_start_service(faults *f, int which,
 				  const char *const doomed[])
@@ -158,8 +157,7 @@ static unsigned faults_kills(const faults *f)
 	return kills;
 }
 
-/* ---- commands -------------------------------------------------------------
- */
+/* ---- commands ------------------------------------------------------------ */
 
 /* Its answer, one line; false: it was refused or killed (*ret_killed). */
 static bool faults_command(faults *f, int which, const char *verb,
@@ -209,8 +207,7 @@ static bool faults_command(faults *f, int which, const char *verb,
 	return status == 0;
 }
 
-/* ---- what the stores hold ---------------------------------------------------
- */
+/* ---- what the stores hold ------------------------------------------------ */
 
 static bool faults_open_stores(faults *f)
 {
@@ -251,8 +248,7 @@ static bool faults_open_stores(faults *f)
 	return true;
 }
 
-/* ---- customers --------------------------------------------------------------
- */
+/* ---- customers ----------------------------------------------------------- */
 
 typedef struct adoption {
 	faults *f;
@@ -411,8 +407,7 @@ static bool faults_customers(faults *f, size_t most)
 	return true;
 }
 
-/* ---- to the end
- * --------------------------------------------------------------- */
+/* ---- to the end ---------------------------------------------------------- */
 
 /* Bills that are paid in part expire now, as if their day had come. */
 static bool faults_expire(faults *f)
@@ -527,8 +522,7 @@ static bool faults_measure(faults *f)
 	return true;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------ */
+/* ---- the whole ----------------------------------------------------------- */
 
 static bool faults_open(faults *f, const char *self)
 {

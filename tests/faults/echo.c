@@ -70,8 +70,7 @@ static bool echo_keep(echo *e, const wb_message *m)
 	return true;
 }
 
-/* ---- saying it again --------------------------------------------------------
- */
+/* ---- saying it again ----------------------------------------------------- */
 
 static bool echo_is_in(const char *list, wb_str type)
 {
@@ -132,8 +131,7 @@ static bool echo_return(echo *e, uint64_t until)
 	return good;
 }
 
-/* ---- the broker
- * --------------------------------------------------------------- */
+/* ---- the broker ---------------------------------------------------------- */
 
 static void echo_declare(echo *e)
 {

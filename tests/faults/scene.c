@@ -45,7 +45,7 @@ static const char *scene_bin(const char *name)
 	return path;
 }
 
-/* ---- setup and teardown --------------------------------------------------- */
+/* ---- setup and teardown -------------------------------------------------- */
 
 int scene_setup(void **state)
 {
@@ -139,7 +139,7 @@ void scene_usual(scene *s, const char *binding)
 	scene_collect(s);
 }
 
-/* ---- processes ---------------------------------------------------------------- */
+/* ---- processes ----------------------------------------------------------- */
 
 pid_t scene_relay(scene *s, const char *const env[],
 		  const char *const settings[])
@@ -188,7 +188,7 @@ void scene_ctl(const char *const args[])
 	assert_int_equal(child_run(argv, NULL, NULL, SCENE_WAIT_MS), 0);
 }
 
-/* ---- the service ----------------------------------------------------------------- */
+/* ---- the service --------------------------------------------------------- */
 
 static wb_code scene_commit(scene *s, const wb_event *event,
 			    uint64_t *ret_position, wb_error *err)
@@ -252,7 +252,7 @@ void scene_append_as(scene *s, const char *type, const char *key, size_t size)
 	assert_ok(scene_try(s, type, key, size, &err), err);
 }
 
-/* ---- what happened ------------------------------------------------------------------ */
+/* ---- what happened ------------------------------------------------------- */
 
 void scene_settle(scene *s)
 {

@@ -10,7 +10,7 @@
 #include "tests/faults/scene.h"
 #include "tests/support/cut_proxy.h"
 
-/* ---- killed, frozen, blocked ---------------------------------------------- */
+/* ---- killed, frozen, blocked --------------------------------------------- */
 
 /* A broker that is killed says nothing more: what was unconfirmed comes again. */
 static void kill_and_restart(scene *s)
@@ -145,7 +145,7 @@ static void a_memory_alarm_blocks_the_relay_and_no_append(void **state)
 	scene_end(s, 0);
 }
 
-/* ---- cuts ------------------------------------------------------------------- */
+/* ---- cuts ---------------------------------------------------------------- */
 
 enum { CUT_EVENTS = 6, CUT_FRAMES = 400 };
 
@@ -206,7 +206,7 @@ static void a_connection_may_be_cut_around_every_frame(void **state)
 	scene_end(s, cuts);
 }
 
-/* ---- unroutable, missing, refused, oversized, full ---------------------------- */
+/* ---- unroutable, missing, refused, oversized, full ----------------------- */
 
 static void a_parked_key_is_retried_while_new_events_of_it_come(void **state)
 {

@@ -17,7 +17,7 @@
 
 #include "tests/faults/scene.h"
 
-/* ---- no room ---------------------------------------------------------------- */
+/* ---- no room ------------------------------------------------------------- */
 
 /* A file system of a few MiB in a mount namespace of this process: for root. */
 static bool small_disk(const char *path)
@@ -220,7 +220,7 @@ static void a_full_map_refuses_appends_and_loses_nothing(void **state)
 	scene_end(s, 0);
 }
 
-/* ---- two relays --------------------------------------------------------------- */
+/* ---- two relays ---------------------------------------------------------- */
 
 static void a_second_relay_takes_over_when_the_first_is_killed(void **state)
 {
@@ -272,7 +272,7 @@ static void a_second_relay_waits_while_the_first_is_stopped(void **state)
 	scene_end(s, 0);
 }
 
-/* ---- the clock ------------------------------------------------------------------ */
+/* ---- the clock ----------------------------------------------------------- */
 
 /* Goes back by an hour every hundred looks. */
 static int64_t backward_real_us(void *ctx)

@@ -111,8 +111,7 @@ static void an_emitted_event_names_its_cause(void **state)
 	rig_end(r);
 }
 
-/* ---- retries
- * ----------------------------------------------------------------- */
+/* ---- retries ------------------------------------------------------------- */
 
 /* data[0], data[3]: positions that fail; data[1]: so many times; it emits
  * before. */
@@ -262,8 +261,7 @@ static void thousands_behind_one_are_done_in_order(void **state)
 	rig_end(r);
 }
 
-/* ---- dead letters
- * --------------------------------------------------------------- */
+/* ---- dead letters -------------------------------------------------------- */
 
 static wb_code reject_first(rig_probe *p, wb_call *call, const wb_event *event,
 			    wb_error *err)
@@ -330,8 +328,7 @@ static void attempts_end_in_a_dead_letter(void **state)
 	rig_end(r);
 }
 
-/* ---- stopping
- * -------------------------------------------------------------------- */
+/* ---- stopping ------------------------------------------------------------ */
 
 static wb_code stop_at(rig_probe *p, wb_call *call, const wb_event *event,
 		       wb_error *err)
@@ -365,8 +362,7 @@ static void one_that_stops_stops_alone(void **state)
 	rig_end(r);
 }
 
-/* ---- fairness
- * ---------------------------------------------------------------------- */
+/* ---- fairness ------------------------------------------------------------ */
 
 static void one_far_behind_and_the_others_share(void **state)
 {
@@ -400,8 +396,7 @@ static void one_far_behind_and_the_others_share(void **state)
 	rig_end(r);
 }
 
-/* ---- time -----------------------------------------------------------------
- */
+/* ---- time ---------------------------------------------------------------- */
 
 static wb_code take_time(rig_probe *p, wb_call *call, const wb_event *event,
 			 wb_error *err)
@@ -450,8 +445,7 @@ static void a_slow_call_in_a_transaction_is_named(void **state)
 	rig_end(r);
 }
 
-/* ---- trouble of the store
- * ------------------------------------------------------------ */
+/* ---- trouble of the store ------------------------------------------------ */
 
 /* Writes much, and not only once. */
 static wb_code write_much(rig_probe *p, wb_call *call, const wb_event *event,

@@ -170,8 +170,7 @@ static void dying_before_the_page_is_clear_keeps_the_dead_letter(void **state)
 	rig_end(r);
 }
 
-/* ---- killed anywhere
- * ----------------------------------------------------------- */
+/* ---- killed anywhere ----------------------------------------------------- */
 
 /* Emits, then fails each third position twice; dies at the data[0]-th call. */
 static wb_code die_at_call(rig_probe *p, wb_call *call, const wb_event *event,
@@ -251,8 +250,7 @@ static void killed_behind_any_commit_effects_and_emits_come_once(void **state)
 	rig_end(r);
 }
 
-/* ---- external calls
- * -------------------------------------------------------------- */
+/* ---- external calls ------------------------------------------------------ */
 
 static void of_external_calls_the_one_that_was_made_is_charged(void **state)
 {

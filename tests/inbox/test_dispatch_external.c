@@ -10,8 +10,7 @@
 #include "inbox/later.h"
 #include "tests/support/testing.h"
 
-/* ---- external calls
- * ------------------------------------------------------------ */
+/* ---- external calls ------------------------------------------------------ */
 
 static wb_code send_out(rig_probe *p, wb_call *call, const wb_event *event,
 			wb_error *err)
@@ -137,8 +136,7 @@ static void what_was_begun_and_not_made_is_given_back(void **state)
 	rig_end(r);
 }
 
-/* ---- on a pool
- * ------------------------------------------------------------------ */
+/* ---- on a pool ----------------------------------------------------------- */
 
 enum { POOL_KEYS = 8, POOL_EVENTS = 200 };
 
@@ -234,8 +232,7 @@ static void a_call_over_its_deadline_is_named_once(void **state)
 	rig_end(r);
 }
 
-/* ---- timers
- * ------------------------------------------------------------------------ */
+/* ---- timers -------------------------------------------------------------- */
 
 enum { SECOND = 1000000 };
 

@@ -24,7 +24,7 @@ enum { MANY = 20000, KEYS = 50 };
 
 static const char origin[] = "0199a000-0000-7000-8000-00000000000b";
 
-/* ---- the model: how many events of each key ------------------------------------------ */
+/* ---- the model: how many events of each key ------------------------------ */
 
 static wb_code count(wb_model *model, const wb_event *event, wb_error *err)
 {
@@ -54,7 +54,7 @@ static const wb_projection counts = {
 	.apply = count,
 };
 
-/* ---- the stream -------------------------------------------------------------------------- */
+/* ---- the stream ---------------------------------------------------------- */
 
 typedef struct scene {
 	test_place *place;
@@ -124,7 +124,7 @@ static void publish(scene *s, uint64_t from, uint64_t to)
 	}
 }
 
-/* ---- the projector ------------------------------------------------------------------------- */
+/* ---- the projector ------------------------------------------------------- */
 
 static void open_projector(scene *s)
 {
@@ -241,7 +241,7 @@ static void a_stream_of_a_real_broker_is_projected_once(void **state)
 	scene_close(&s);
 }
 
-/* ---- connections that break ------------------------------------------------------------------ */
+/* ---- connections that break ---------------------------------------------- */
 
 static void cut_connections_lose_and_double_nothing(void **state)
 {
@@ -278,7 +278,7 @@ static void cut_connections_lose_and_double_nothing(void **state)
 	peer_free(&s.publisher);
 }
 
-/* ---- another stream of the same name ------------------------------------------------------------ */
+/* ---- another stream of the same name ------------------------------------- */
 
 static bool delete_queue(const char *queue)
 {
@@ -362,7 +362,7 @@ static void an_emptied_stream_is_named(void **state)
 	scene_close(&s);
 }
 
-/* ---- a stream that forgets ------------------------------------------------------------------------ */
+/* ---- a stream that forgets ----------------------------------------------- */
 
 static void a_trimmed_stream_is_named(void **state)
 {

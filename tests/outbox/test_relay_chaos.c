@@ -50,7 +50,7 @@ static uint64_t draw(life *l, uint64_t below)
 	return seeded_random_below(&l->dice, below);
 }
 
-/* ---- the world ------------------------------------------------------------ */
+/* ---- the world ----------------------------------------------------------- */
 
 static void life_options(life *l)
 {
@@ -111,7 +111,7 @@ static void life_begin(life *l, const char *dir, uint64_t seed)
 	life_chaos(l);
 }
 
-/* ---- what may happen in a turn ----------------------------------------------- */
+/* ---- what may happen in a turn ------------------------------------------- */
 
 static void life_append(life *l)
 {
@@ -295,7 +295,7 @@ static void life_turn(life *l)
 	life_step(l, 1 + (int64_t)draw(l, draw(l, 4) ? 5 : 100));
 }
 
-/* ---- the end -------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------- */
 
 static void life_calm(life *l)
 {

@@ -65,7 +65,7 @@ static unsigned steps_in(relay_rig *rig, int64_t ms)
 	return steps;
 }
 
-/* ---- order and loss -------------------------------------------------------- */
+/* ---- order and loss ------------------------------------------------------ */
 
 static void a_key_discarded_between_commits_keeps_its_order(void **state)
 {
@@ -160,7 +160,7 @@ static void what_a_hold_still_answers_for_cannot_be_discarded(void **state)
 	relay_rig_fini(rig);
 }
 
-/* ---- limits that are reached ------------------------------------------------ */
+/* ---- limits that are reached --------------------------------------------- */
 
 static void a_window_of_one_survives_a_release_that_is_returned(void **state)
 {
@@ -344,7 +344,7 @@ static void releases_to_a_missing_exchange_stand_in_nobodys_way(void **state)
 	relay_rig_fini(rig);
 }
 
-/* ---- nothing loops hot ------------------------------------------------------- */
+/* ---- nothing loops hot --------------------------------------------------- */
 
 static void a_lost_connection_forgets_to_reopen_its_channel(void **state)
 {
@@ -438,7 +438,7 @@ static void a_full_relay_environment_is_tried_again_now_and_then(void **state)
 	relay_rig_fini(rig);
 }
 
-/* ---- a broker that is not as it should be ------------------------------------ */
+/* ---- a broker that is not as it should be -------------------------------- */
 
 static void a_broker_that_is_up_already_is_made_our_own(void **state)
 {

@@ -345,8 +345,7 @@ static void a_restored_store_has_its_streams(void **state)
 	rig_assert_sound(back);
 }
 
-/* ---- the relay ------------------------------------------------------------
- */
+/* ---- the relay ----------------------------------------------------------- */
 
 /* Its state is lost, and it begins anew: stubs were delivered once. */
 static void a_relay_sends_no_stub(void **state)

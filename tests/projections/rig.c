@@ -147,7 +147,7 @@ void rig_until(rig *r, wb_projector_state state)
 		 wb_projector_state_name(state));
 }
 
-/* ---- events ------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------- */
 
 static uint64_t rig_put(rig *r, MDB_txn *txn, wb_outbox *outbox,
 			const char *type, const char *key, const char *data)
@@ -198,7 +198,7 @@ void rig_append_many(rig *r, unsigned count, unsigned keys)
 	wb_outbox_close(outbox);
 }
 
-/* ---- requests ------------------------------------------------------------------------ */
+/* ---- requests ------------------------------------------------------------ */
 
 static void rig_request(rig *r, wb_projection_request request)
 {
@@ -224,7 +224,7 @@ void rig_rebuild(rig *r, bool promote)
 	rig_request(r, request);
 }
 
-/* ---- looking --------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------- */
 
 wb_read *rig_read(rig *r)
 {

@@ -19,7 +19,7 @@ enum { ACTIVITIES, CASES, PEOPLE };
 
 static event_log rows;
 
-/* ---- the model ----------------------------------------------------------------------- */
+/* ---- the model ----------------------------------------------------------- */
 
 /* Field number `at` of a value whose fields end with tabs. */
 static wb_str field(wb_str value, unsigned at)
@@ -141,7 +141,7 @@ static const wb_projection permits = {
 	.apply = apply,
 };
 
-/* ---- the journal ------------------------------------------------------------------------ */
+/* ---- the journal --------------------------------------------------------- */
 
 static void append_all(wb_store *store)
 {
@@ -165,7 +165,7 @@ static void append_all(wb_store *store)
 	wb_outbox_close(outbox);
 }
 
-/* ---- against plain loops ------------------------------------------------------------------ */
+/* ---- against plain loops ------------------------------------------------- */
 
 static bool is_last_of_case(size_t at)
 {

@@ -27,7 +27,7 @@ enum { KILL_POINTS = 15, KILL_TIMEOUT_MS = 20000 };
 static const char *program;
 static const char preload[] = "tests/crash/.libs/killpoint.so";
 
-/* ---- the one that is killed ---------------------------------------------------------- */
+/* ---- the one that is killed ---------------------------------------------- */
 
 static void life_open(rig *r, test_place *place, const char *dir)
 {
@@ -71,7 +71,7 @@ static int life(const char *dir)
 	return 0;
 }
 
-/* ---- the same, of a stream queue ------------------------------------------------------- */
+/* ---- the same, of a stream queue ----------------------------------------- */
 
 static void queue_life_open(queue_rig *q, test_place *place, const char *dir)
 {
@@ -135,7 +135,7 @@ static void queue_look(const char *dir, unsigned long at, const char *when)
 	queue_rig_fini(&q);
 }
 
-/* ---- the one that kills and looks ------------------------------------------------------ */
+/* ---- the one that kills and looks ---------------------------------------- */
 
 static void copy_store(const char *from, const char *to)
 {

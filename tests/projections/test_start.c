@@ -12,7 +12,7 @@ static wb_projector_stat stat_of(const rig *r)
 	return wb_projector_get_stat(r->projector);
 }
 
-/* ---- a journal that is pruned ------------------------------------------------------- */
+/* ---- a journal that is pruned -------------------------------------------- */
 
 static wb_code snapshot_at_90(wb_model *model, wb_store *store,
 			      uint64_t position, wb_error *err)

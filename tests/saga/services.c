@@ -133,8 +133,7 @@ void services_rest(services *r)
 	fail_msg("the services do not come to rest");
 }
 
-/* ---- state
- * ------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------- */
 
 wb_code state_open(const wb_handler *self, wb_store *store, MDB_txn *txn,
 		   void **ret, wb_error *err)
@@ -191,8 +190,7 @@ void assert_state(service *s, const char *key, const char *text)
 	wb_store_abort(txn);
 }
 
-/* ---- operators
- * --------------------------------------------------------------- */
+/* ---- operators ----------------------------------------------------------- */
 
 void service_order(service *s, const wbi_saga_id *id, wbi_verb verb,
 		   const char *refusal)

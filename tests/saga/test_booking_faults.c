@@ -19,8 +19,7 @@ static bool is_long(void)
 	return length && !strcmp(length, "long");
 }
 
-/* ---- a day in town ---------------------------------------------------------
- */
+/* ---- a day in town ------------------------------------------------------- */
 
 enum { RICH, POOR, ASKED, ACCOUNTS };
 enum { DAY_SLOTS = 4, DAY_SAGAS = 5 };
@@ -106,8 +105,7 @@ static void a_day_ends_as_it_should(void **state)
 	town_delete(t);
 }
 
-/* ---- killed at every point --------------------------------------------------
- */
+/* ---- killed at every point ----------------------------------------------- */
 
 enum { AT_COMMIT_LOST, AT_COMMIT_MADE, AT_CALL, WAYS };
 
@@ -170,8 +168,7 @@ static void parking_may_die_anywhere(void **state)
 	dies_everywhere(TOWN_PARKING);
 }
 
-/* ---- one thing goes wrong --------------------------------------------------
- */
+/* ---- one thing goes wrong ------------------------------------------------ */
 
 #define US_PER_S INT64_C(1000000)
 
@@ -366,8 +363,7 @@ static void an_undo_that_says_no_parks_until_it_is_mended(void **state)
 	town_delete(t);
 }
 
-/* ---- everything comes again
- * --------------------------------------------------- */
+/* ---- everything comes again ---------------------------------------------- */
 
 /* Each message of the day so often, under other ids, in any order, during it
  * and long after it. */
@@ -410,8 +406,7 @@ static void what_comes_again_and_too_late_changes_nothing(void **state)
 	}
 }
 
-/* ---- a new definition
- * ------------------------------------------------------------ */
+/* ---- a new definition ---------------------------------------------------- */
 
 enum { OLD_SAGAS = 1000, NEW_SAGAS = 10 };
 

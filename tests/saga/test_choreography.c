@@ -36,8 +36,7 @@ static const wb_reaction rows[] = {
 static const wb_flow flow = {sizeof(flow), "parking", rows,
 			     sizeof(rows) / sizeof(rows[0]), 0};
 
-/* ---- what the services do: a row per saga, or per slot --------------------
- */
+/* ---- what the services do: a row per saga, or per slot ------------------- */
 
 static wb_code set(wb_call *call, const char *text, wb_error *err)
 {

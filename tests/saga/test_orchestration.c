@@ -26,8 +26,7 @@ static struct trouble {
 	char token[WB_REPLY_TOKEN_MAX + 1];
 } trouble;
 
-/* ---- parking ---------------------------------------------------------------
- */
+/* ---- parking ------------------------------------------------------------- */
 
 /* The slot is in the saga's id before the colon. */
 static wb_str slot_of(wb_call *call)
@@ -73,8 +72,7 @@ static const wb_command parking_commands[] = {
 	{"parking.block", "parking.unblock", NULL, on_block, on_unblock},
 	{"parking.reserve", NULL, "parking.status", on_reserve, NULL}};
 
-/* ---- billing ---------------------------------------------------------------
- */
+/* ---- billing ------------------------------------------------------------- */
 
 static wb_code on_pay(wb_call *call, const wb_event *command, wb_error *err)
 {
@@ -106,8 +104,7 @@ static const wb_participant participants[SERVICES] = {
 	[PARKING] = {sizeof(wb_participant), "parking", parking_commands, 2,
 		     .open = state_open, .close = free}};
 
-/* ---- booking ---------------------------------------------------------------
- */
+/* ---- booking ------------------------------------------------------------- */
 
 static wb_code booking_set(wb_call *call, const char *text, wb_error *err)
 {
@@ -156,8 +153,7 @@ static const wb_saga booking = {sizeof(wb_saga),
 				.close = free};
 static const wb_saga *const sagas[] = {&booking};
 
-/* ---- the rig ---------------------------------------------------------------
- */
+/* ---- the rig ------------------------------------------------------------- */
 
 static void orchestrator_open(service *s)
 {
@@ -285,8 +281,7 @@ static void wait_s(rig *r, int64_t seconds)
 	services_rest(&r->s);
 }
 
-/* ---- tests -----------------------------------------------------------------
- */
+/* ---- tests --------------------------------------------------------------- */
 
 static void a_saga_runs_to_its_end(void **state)
 {

@@ -23,7 +23,7 @@
 enum { MODEL_COUNTS, MODEL_LAST, MODEL_ALL, MODEL_TABLES };
 enum { MODELS_POISON = 41, MODELS_REST_TURNS = 60, MODELS_CALM_TURNS = 30000 };
 
-/* ---- what the models are -------------------------------------------------- */
+/* ---- what the models are ------------------------------------------------- */
 
 static wb_code models_by_count(wb_index_keys *ret, wb_str key, wb_str value,
 			       wb_error *err)
@@ -123,7 +123,7 @@ static wb_code models_from_snapshot(wb_model *model, wb_store *store,
 	return code;
 }
 
-/* ---- what was committed ----------------------------------------------------- */
+/* ---- what was committed -------------------------------------------------- */
 
 void sim_models_note(sim_models *m, const char *id, wb_str type,
 		     const char *key, size_t size)
@@ -152,7 +152,7 @@ void sim_models_restored(sim_models *m, uint64_t head)
 	m->fact_count = head;
 }
 
-/* ---- deaths ------------------------------------------------------------------ */
+/* ---- deaths -------------------------------------------------------------- */
 
 static void models_die(sim_models *m)
 {
@@ -242,7 +242,7 @@ static void models_power_cut(sim_models *m)
 	sim_disk_forget();
 }
 
-/* ---- life ----------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------- */
 
 static kit_mortal *models_connect(sim_models *m, uint64_t life)
 {
@@ -329,7 +329,7 @@ static void models_step(sim_models *m, sim_model *model)
 		models_see(m, model);
 }
 
-/* ---- the operator ------------------------------------------------------------------ */
+/* ---- the operator -------------------------------------------------------- */
 
 static void models_ask(sim_models *m, sim_model *model, wb_projection_verb verb)
 {
@@ -382,7 +382,7 @@ static void models_repair(sim_models *m, sim_model *model)
 				     : WB_PROJECTION_REBUILD);
 }
 
-/* ---- looking at any moment --------------------------------------------------------- */
+/* ---- looking at any moment ----------------------------------------------- */
 
 static uint64_t models_expected(const sim_models *m, const sim_model *model,
 				uint64_t position)
@@ -468,7 +468,7 @@ void sim_models_turn(sim_models *m)
 		models_look(m);
 }
 
-/* ---- the end ------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------- */
 
 static bool models_model_rests(sim_models *m, sim_model *model)
 {
@@ -650,7 +650,7 @@ void sim_models_judge(sim_models *m)
 	sim_models_bury(m);
 }
 
-/* ---- the whole ------------------------------------------------------------------------ */
+/* ---- the whole ----------------------------------------------------------- */
 
 static void models_choose(sim_models *m, sim_model *model, bool may_skip)
 {

@@ -36,8 +36,7 @@ void town_log(town *t, const char *format, ...)
 	fputc('\n', t->log);
 }
 
-/* ---- commits --------------------------------------------------------------
- */
+/* ---- commits ------------------------------------------------------------- */
 
 static kit_commit_fate town_judge_commit(void *ctx, MDB_env *env)
 {
@@ -69,8 +68,7 @@ static kit_commit_fate town_judge_commit(void *ctx, MDB_env *env)
 	return (kit_commit_fate){.durable = luck == 1, .rc = ENOSPC};
 }
 
-/* ---- lives -----------------------------------------------------------------
- */
+/* ---- lives --------------------------------------------------------------- */
 
 static void town_bury(town_service *s)
 {
@@ -250,8 +248,7 @@ void town_rest(town *t)
 	town_fail(t, "no rest");
 }
 
-/* ---- the whole -------------------------------------------------------------
- */
+/* ---- the whole ----------------------------------------------------------- */
 
 static void town_options(town *t, int i)
 {

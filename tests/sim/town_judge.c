@@ -113,8 +113,7 @@ bool town_is_at_rest(town *t)
 	return true;
 }
 
-/* ---- one saga -------------------------------------------------------------
- */
+/* ---- one saga ------------------------------------------------------------ */
 
 static void judge_completed(town *t, size_t i, const words *booking,
 			    const words *bill, const words *slot)
@@ -190,8 +189,7 @@ static void judge_saga(town *t, size_t i, town_counts *c)
 	}
 }
 
-/* ---- the rest --------------------------------------------------------------
- */
+/* ---- the rest ------------------------------------------------------------ */
 
 static void judge_slots(town *t, town_counts *c)
 {

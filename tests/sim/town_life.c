@@ -158,8 +158,7 @@ bool town_order(town *t, size_t saga, int verb)
 	return item.done;
 }
 
-/* ---- what comes once more -------------------------------------------------
- */
+/* ---- what comes once more ------------------------------------------------ */
 
 void town_resend(town *t)
 {

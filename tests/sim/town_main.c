@@ -47,8 +47,7 @@ typedef struct world {
 	tally tally;
 } world;
 
-/* ---- the seed's choices ---------------------------------------------------
- */
+/* ---- the seed's choices -------------------------------------------------- */
 
 static uint64_t draw(world *w, uint64_t below)
 {
@@ -142,8 +141,7 @@ static void furnish(world *w)
 	town_account(&w->t, 10000000, "ask");
 }
 
-/* ---- one turn --------------------------------------------------------------
- */
+/* ---- one turn ------------------------------------------------------------ */
 
 static void people(world *w)
 {
@@ -198,8 +196,7 @@ static void passing_time(world *w)
 		w->latest_us = t->clock.real_us;
 }
 
-/* ---- calm
- * -------------------------------------------------------------------- */
+/* ---- calm ---------------------------------------------------------------- */
 
 static void calm_down(world *w)
 {
@@ -276,8 +273,7 @@ static void judge(world *w)
 	w->tally.seeds = 1;
 }
 
-/* ---- seeds
- * ------------------------------------------------------------------- */
+/* ---- seeds --------------------------------------------------------------- */
 
 static void add(uint64_t *sum, const uint64_t *one, size_t bytes)
 {

@@ -106,8 +106,7 @@ static void five(const town_plan *plan, const char *what, town_count *sum,
 
 static const town_plan plain = {.seed = 1, .slots = 4};
 
-/* ---- what it is for --------------------------------------------------------
- */
+/* ---- what it is for ------------------------------------------------------ */
 
 static void all_goes_well_and_is_counted(void **state)
 {
@@ -136,8 +135,7 @@ static void every_event_may_come_again_and_under_other_ids(void **state)
 	five(&plan, "three times and twice renamed", NULL, NULL);
 }
 
-/* ---- deaths ----------------------------------------------------------------
- */
+/* ---- deaths -------------------------------------------------------------- */
 
 /* Each nth commit or call of a service, until a run makes fewer. */
 static uint64_t die_at_each(int service, town_doom_kind kind, uint64_t stride,
@@ -196,8 +194,7 @@ static void a_service_dies_at_any_call_of_the_broker(void **state)
 	town_count_print(&sum, "all of them", stdout);
 }
 
-/* ---- delays ----------------------------------------------------------------
- */
+/* ---- delays -------------------------------------------------------------- */
 
 enum { DELIVERIES_MAX = 64 };
 
@@ -302,8 +299,7 @@ static void a_payment_and_an_expiry_meet_and_one_of_them_counts(void **state)
 	town_fini(&t);
 }
 
-/* ---- many -------------------------------------------------------------------
- */
+/* ---- many ---------------------------------------------------------------- */
 
 static void add_a_crowd(town *t)
 {
@@ -334,8 +330,7 @@ static void of_a_hundred_bookings_for_a_slot_one_wins(void **state)
 	town_fini(&t);
 }
 
-/* ---- the naive form ---------------------------------------------------------
- */
+/* ---- the naive form ------------------------------------------------------ */
 
 static void the_naive_form_works_as_long_as_nothing_goes_wrong(void **state)
 {

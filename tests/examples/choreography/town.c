@@ -35,8 +35,7 @@ void town_fail(town *t, const char *format, ...)
 	va_end(args);
 }
 
-/* ---- build -----------------------------------------------------------------
- */
+/* ---- build --------------------------------------------------------------- */
 
 static wb_code town_make_slots(town *t, MDB_txn *txn, void *arg, wb_error *err)
 {
@@ -114,8 +113,7 @@ void town_fini(town *t)
 	free(t->letters);
 }
 
-/* ---- turns -----------------------------------------------------------------
- */
+/* ---- turns --------------------------------------------------------------- */
 
 void town_advance(town *t, int64_t us)
 {
@@ -192,8 +190,7 @@ void town_rest(town *t)
 		town_fail(t, "it does not come to rest");
 }
 
-/* ---- customers -------------------------------------------------------------
- */
+/* ---- customers ----------------------------------------------------------- */
 
 void town_add_customer(town *t, size_t slot, town_habit habit)
 {

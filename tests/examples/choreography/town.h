@@ -37,8 +37,7 @@ enum { TOWN_BOOKING, TOWN_BILLING, TOWN_PARKING, TOWN_SERVICES, TOWN_NOBODY };
 
 extern const char *const town_names[TOWN_SERVICES];
 
-/* ---- what goes wrong ------------------------------------------------------
- */
+/* ---- what goes wrong ----------------------------------------------------- */
 
 typedef enum town_doom_kind {
 	TOWN_DOOM_NONE,
@@ -81,8 +80,7 @@ typedef struct town_plan {
 	FILE *log;
 } town_plan;
 
-/* ---- customers ------------------------------------------------------------
- */
+/* ---- customers ----------------------------------------------------------- */
 
 typedef enum town_habit {
 	TOWN_PAYS,
@@ -100,8 +98,7 @@ typedef struct town_customer {
 	int64_t unsure; /* by commands that died: perhaps that, too */
 } town_customer;
 
-/* ---- the count ------------------------------------------------------------
- */
+/* ---- the count ----------------------------------------------------------- */
 
 typedef struct town_count {
 	uint64_t bookings, done, failed;
@@ -124,8 +121,7 @@ typedef struct town_count {
 bool town_count_is_good(const town_count *c);
 void town_count_print(const town_count *c, const char *what, FILE *to);
 
-/* ---- the town -------------------------------------------------------------
- */
+/* ---- the town ------------------------------------------------------------ */
 
 typedef struct town_service {
 	char dir[PATH_MAX];

@@ -111,8 +111,7 @@ static wb_code see_slot(void *ctx, wb_str uuid, const void *row, wb_error *err)
 	return WB_OK;
 }
 
-/* ---- the stores ------------------------------------------------------------
- */
+/* ---- the stores ---------------------------------------------------------- */
 
 static uint64_t counting_rows(town *t, MDB_txn *txn, wbi_table table)
 {
@@ -160,8 +159,7 @@ static void counting_store(counting *c, int which)
 	mdb_txn_abort(txn);
 }
 
-/* ---- what must hold ---------------------------------------------------------
- */
+/* ---- what must hold ------------------------------------------------------ */
 
 static bool affair_is_sound(const affair *a)
 {

@@ -11,8 +11,7 @@
 
 enum { POST_TURNS = 1000, POST_HEADERS = 64 };
 
-/* ---- the exchange ----------------------------------------------------------
- */
+/* ---- the exchange -------------------------------------------------------- */
 
 static bool post_declared(town *t, wb_broker *broker, const wb_declaration *d,
 			  size_t count)
@@ -57,8 +56,7 @@ bool town_post_init(town *t)
 	return good;
 }
 
-/* ---- collecting -------------------------------------------------------------
- */
+/* ---- collecting ---------------------------------------------------------- */
 
 static bool post_is_in(const char *list, wb_str type)
 {
@@ -127,8 +125,7 @@ static void post_collect(town *t)
 	}
 }
 
-/* ---- carrying
- * ----------------------------------------------------------------- */
+/* ---- carrying ------------------------------------------------------------ */
 
 /* "sSLOT:NUMBER", as town_add_customer() makes them. */
 static size_t post_customer(wb_str ref)

@@ -295,8 +295,7 @@ bool town_service_command(town *t, int which, town_command *run, void *arg)
 	return t->durable;
 }
 
-/* ---- all of them ----------------------------------------------------------
- */
+/* ---- all of them --------------------------------------------------------- */
 
 void town_services_init(town *t)
 {
