@@ -1,50 +1,100 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Branch coverage of the library by its tests: builds with --coverage in
-# ./coverage-build, runs `make check` with a private RabbitMQ node where there is
-# one, a round of the simulator, and lets gcovr count. The last line is the
-# figure. Usage: coverage.sh SRCDIR; COVERAGE_HTML=DIR for pages to look at.
+# Branch coverage of the library by its tests. Builds with --coverage in
+# ./coverage-build and runs `make check` there, a round of the simulator, of
+# crash points and of failed allocations, and, with a private RabbitMQ node
+# where there is one, the tests that want a broker and a short round of faults.
+# gcovr counts; the last line is the figure.
 #
-# Not counted: the branch of an assertion that never fails (WB_ASSERT).
+# Usage: coverage.sh SRCDIR. By the environment:
+#   COVERAGE_TESTS="tests/lib/test_config ..."  only these, in addition to what
+#                      was counted before: quick, for who writes a test
+#   COVERAGE_TESTS=-   no test at all, only the report
+#   COVERAGE_DIRS="lib outbox"                  report only these directories
+#   COVERAGE_HTML=DIR  pages to look at;  COVERAGE_CC="ccache gcc"
+# coverage-build/files.txt has the branches of each file, json.gz every branch.
+#
+# Not counted: the branch of an assertion that never fails (WB_ASSERT), and what
+# the compiler itself marks as unreachable.
 set -eu
 src=$(cd "$1" && pwd)
+dirs=${COVERAGE_DIRS:-lib outbox inbox saga projections broker-adapters}
 command -v gcovr >/dev/null || {
 	echo "coverage: gcovr is not installed (Debian: gcovr)"
 	exit 1
 }
 mkdir -p coverage-build
 cd coverage-build
-[ -f Makefile ] || "$src/configure" -q --disable-hardening \
-	CC=gcc CFLAGS="-O0 -g --coverage -fprofile-update=atomic" >configure.log 2>&1 || {
+build=$(pwd)
+
+# What ends by _exit() counts, too. The library once, position independent.
+${COVERAGE_CC:-gcc} -O1 -fPIC -c "$src/tests/support/coverage_exit.c" \
+	-o coverage_exit.o
+[ -f Makefile ] || "$src/configure" -q --disable-hardening --disable-static \
+	CC="${COVERAGE_CC:-gcc}" \
+	CFLAGS="-O0 -g1 --coverage -fprofile-update=atomic" \
+	LDFLAGS="-Wl,$build/coverage_exit.o" >configure.log 2>&1 || {
 	tail configure.log
 	exit 1
 }
-find . -name '*.gcda' -exec rm -f {} +
-# Shared libraries, too: examples and tests have modules.
 make -s -j2 >make.log 2>&1 && make -s -j2 check TESTS= >>make.log 2>&1 || {
 	tail make.log
 	exit 1
 }
-run=
-[ -n "${WAYBILL_TEST_AMQP:-}" ] || ! ls /usr/lib/rabbitmq >/dev/null 2>&1 ||
-	run="$src/tests/support/rabbitmq-node run --tls --life 1800 - --"
-$run make -k check >check.log 2>&1 || grep '^FAIL' check.log || :
-tests/sim/waybill-sim --seeds 100 >sim.log 2>&1 || tail -n 3 sim.log
 
-report() {
-	gcovr -r "$src" --object-directory . -j 2 --gcov-ignore-parse-errors \
-		--exclude-unreachable-branches \
-		--exclude-branches-by-pattern '.*WB_ASSERT.*' \
-		--filter "$src/lib/" --filter "$src/outbox/" \
-		--filter "$src/inbox/" --filter "$src/saga/" \
-		--filter "$src/projections/" --filter "$src/broker-adapters/" \
-		"$@"
+# round NAME COMMAND...: its last line is told, a failure does not end this.
+round() {
+	round_log=$1.log
+	shift
+	timeout 3600 "$@" >"$round_log" 2>&1 || echo "coverage: failed: $*"
+	tail -n 1 "$round_log"
 }
-report --json-summary summary.json --json-summary-pretty --print-summary \
-	--branches >files.txt 2>gcovr.log || { tail gcovr.log; exit 1; }
+
+# check MAKE-ARGUMENT...: `broker` is empty or what gives it one.
+broker=
+check() {
+	$broker make -k check "$@" >check.log 2>&1 ||
+		grep -E '^(FAIL|ERROR):' check.log || :
+	awk '/^# (PASS|SKIP|FAIL|ERROR):/ { s = s " " $2 " " $3 }
+		END { print "coverage: tests:" s }' check.log
+}
+
+run_all() {
+	find . -name '*.gcda' -exec rm -f {} +
+	[ -n "${WAYBILL_TEST_AMQP:-}" ] || [ ! -d /usr/lib/rabbitmq ] ||
+		broker="$src/tests/support/rabbitmq-node run --tls --life 3600 - --"
+	check
+	round sim tests/sim/waybill-sim --seeds 100
+	round town tests/sim/waybill-sim-orchestration --seeds 40
+	round crash-points tests/crash/crash-points -n 23
+	round alloc-points tests/crash/alloc-points -n 3
+	[ ! -d /usr/lib/rabbitmq ] || round faults make faults-short
+}
+
+case ${COVERAGE_TESTS:-all} in
+all) run_all ;;
+-) ;;
+*) check TESTS="$COVERAGE_TESTS" ;;
+esac
+
+# report OPTION...: the objects of the library only; the tests have some too.
+report() {
+	for dir in $dirs; do
+		set -- "$@" --filter "$src/$dir/"
+	done
+	# shellcheck disable=SC2086  # a list of directories
+	gcovr -r "$src" -j 2 --gcov-ignore-parse-errors \
+		--exclude-unreachable-branches \
+		--exclude-branches-by-pattern '.*WB_ASSERT.*' "$@" $dirs
+}
+report --json json.gz --json-summary summary.json --json-summary-pretty \
+	--print-summary --branches >files.txt 2>gcovr.log || {
+	tail gcovr.log
+	exit 1
+}
 [ -z "${COVERAGE_HTML:-}" ] || {
 	mkdir -p "$COVERAGE_HTML"
-	report --html-details "$COVERAGE_HTML/index.html" >/dev/null 2>&1
+	gcovr -r "$src" -a json.gz --html-details "$COVERAGE_HTML/index.html"
 }
 # By directory, from the summary's lines "filename", "branch_covered", ...
 awk -F'[:,]' '
