@@ -111,6 +111,10 @@ wb_code wb_snapshot_find(wb_store *store, MDB_txn *txn, wb_str stream,
 				!store ? "store"
 				: !txn ? "txn"
 				       : "ret");
+	if (!wbi_txn_is_of(txn, wb_store_env(store)))
+		return WBI_FAIL(err, WB_EINVAL,
+				"snapshot: the transaction is of another "
+				"environment than the store");
 	code = wbi_stream_check_name(stream, err);
 	if (code != WB_OK)
 		return code;
