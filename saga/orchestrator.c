@@ -272,12 +272,10 @@ static wb_code start_pin(const wb_orchestrator *o, MDB_txn *txn,
 			 const wbi_orchestrated *kind, wb_error *err)
 {
 	wb_str hash = wb_str_n(kind->hash, WBI_SAGA_HASH_LEN), bytes;
-	wb_code code = wbi_saga_def_get(txn, o->tables, hash, &bytes, NULL);
+	wb_code code = wbi_saga_def_get(txn, o->tables, hash, &bytes, err);
 
 	if (code != WB_ENOTFOUND)
-		return code == WB_OK ? WB_OK
-				     : wbi_saga_def_get(txn, o->tables, hash,
-							&bytes, err);
+		return code;
 	return wbi_saga_def_put(txn, o->tables, hash,
 				wb_str_n(kind->bytes, kind->len), err);
 }

@@ -14,12 +14,9 @@
 wb_code wbi_reader_open(wbi_reader *reader, const wbi_journal *journal,
 			MDB_txn *txn, uint64_t after, wb_error *err)
 {
-	wbi_reader r = {.journal = journal, .position = after};
-	wb_code code = wbi_cursor_open(txn, journal->table, &r.cursor, err);
-
-	if (code == WB_OK)
-		*reader = r;
-	return code;
+	/* Without a cursor, too: it is closed whatever this returns. */
+	*reader = (wbi_reader){.journal = journal, .position = after};
+	return wbi_cursor_open(txn, journal->table, &reader->cursor, err);
 }
 
 static const char *reader_name(const wbi_reader *reader)
