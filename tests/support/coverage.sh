@@ -67,7 +67,8 @@ run_all() {
 	round sim tests/sim/waybill-sim --seeds 100
 	round town tests/sim/waybill-sim-orchestration --seeds 40
 	round crash-points tests/crash/crash-points -n 23
-	round alloc-points tests/crash/alloc-points -n 3
+	round alloc-points tests/crash/fail-points alloc -n 3
+	round store-points tests/crash/fail-points store -n 3
 	[ ! -d /usr/lib/rabbitmq ] || round faults make faults-short
 }
 

@@ -1,90 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The parts that go on when memory is short: a relay, a worker with a handler
- * and a saga, a projector. A step may say WB_ENOMEM; the next one goes on, and
- * in the end all is done, once.
+ * The parts that go on by themselves: a worker with a handler, a projector; a
+ * saga that is started, a reader. In the end all is done, once.
  */
 #include <openssl/err.h>
 #include <stdlib.h>
 
-#include <waybill/memory.h>
-#include <waybill/relay.h>
 #include <waybill/saga.h>
 
-#include "tests/crash/alloc_points.h"
+#include "tests/crash/fail_points.h"
 #include "tests/crash/crash_points.h"
 #include "tests/projections/rig.h"
 #include "tests/saga/services.h"
 
-enum { PARTS_TURNS = 400, PARTS_EVENTS = 8 };
+enum { PARTS_TURNS = 400, PARTS_IDLE = 20, PARTS_EVENTS = 8 };
 
 static void parts_sound(const char *dir, wb_code code)
 {
 	(void)code;
 	crash_assert_sound(test_path(dir, "store"));
 }
-
-/* ---- a relay ------------------------------------------------------------ */
-
-static void relay_prepare(const char *dir)
-{
-	wb_store *store = test_store_make(test_path(dir, "store"));
-
-	test_append(store, 1, PARTS_EVENTS);
-	wb_store_close(store);
-}
-
-static wb_code relay_steps(wb_relay *relay, fake_clock *clock)
-{
-	for (int i = 0; i < PARTS_TURNS; i++) {
-		wb_error err = WB_ERROR_INIT;
-		wb_code code = wb_relay_step(relay, true, &err);
-
-		if (code != WB_OK && code != WB_ENOMEM)
-			return code;
-		fake_clock_advance_us(clock, 10000);
-	}
-	return wb_relay_get_stat(relay).cursor == PARTS_EVENTS ? WB_OK
-							       : WB_ETIMEOUT;
-}
-
-static wb_code relay_run(const char *dir)
-{
-	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
-	wb_memory *memory = NULL;
-	wb_broker *broker = NULL;
-	wb_store *store = NULL;
-	wb_relay *relay = NULL;
-	wb_error err = WB_ERROR_INIT;
-	seeded_random random;
-	fake_clock clock;
-	wb_code code;
-
-	fake_clock_init(&clock);
-	seeded_random_init(&random, 1);
-	options.clock = &clock.clock;
-	options.random = &random.random;
-	code = wb_store_open(test_path(dir, "store"), NULL, &store, &err);
-	if (code == WB_OK)
-		code = wb_memory_new(&clock.clock, &random.random, &memory,
-				     &err);
-	if (code == WB_OK)
-		code = wb_memory_create_exchange(memory, "events", "topic",
-						 &err);
-	if (code == WB_OK)
-		code = wb_memory_connect(memory, &broker, &err);
-	if (code == WB_OK)
-		code = wb_relay_open(store, broker, &options, &relay, &err);
-	if (code == WB_OK)
-		code = relay_steps(relay, &clock);
-	wb_relay_close(relay);
-	wb_broker_free(broker);
-	wb_memory_free(memory);
-	wb_store_close(store);
-	return code;
-}
-
-const alloc_work alloc_relay = {"relay", relay_prepare, relay_run, parts_sound};
 
 /* ---- a worker ----------------------------------------------------------- */
 
@@ -146,36 +81,41 @@ static void worker_put(services *r, int n)
 	assert_int_equal(wb_memory_put(r->memory, &message, NULL), WB_OK);
 }
 
-static wb_code worker_run(const char *dir)
+static wb_code worker_run(const char *dir, wb_error *err)
 {
-	wb_code code = WB_OK;
 	char key[16];
 	services r;
 
-	alloc_hold(true);
+	(void)err;
+	fail_hold(true);
 	services_init(&r, dir, 1, worker_kinds, 1, NULL);
 	services_rest(&r);
 	for (int i = 1; i <= PARTS_EVENTS; i++)
 		worker_put(&r, i);
-	alloc_hold(false);
-	for (int i = 0; i < PARTS_TURNS && code == WB_OK; i++) {
-		wb_error err = WB_ERROR_INIT;
+	fail_hold(false);
+	for (int i = 0, idle = 0; i < PARTS_TURNS && idle < PARTS_IDLE; i++) {
+		wb_error why = WB_ERROR_INIT;
+		wb_code code =
+			wb_worker_step(r.all[0].worker, true, &why);
 
-		code = wb_worker_step(r.all[0].worker, true, &err);
-		code = code == WB_ENOMEM ? WB_OK : code;
+		if (!fail_goes_on(code, &why)) {
+			service_kill(&r.all[0]);
+			service_start(&r, 0);
+		}
+		idle = wb_worker_get_stat(r.all[0].worker).idle ? idle + 1 : 0;
 		fake_clock_advance_us(&r.clock, 10000);
 	}
-	alloc_hold(true);
+	fail_hold(true);
 	services_rest(&r);
 	for (int i = 1; i <= PARTS_EVENTS; i++) {
 		snprintf(key, sizeof(key), "o%d", i);
 		assert_state(&r.all[0], key, "1");
 	}
 	services_fini(&r);
-	return code;
+	return WB_OK;
 }
 
-const alloc_work alloc_worker = {"worker", NULL, worker_run, parts_sound};
+const fail_work fail_worker = {"worker", NULL, worker_run, parts_sound};
 
 /* ---- sagas -------------------------------------------------------------- */
 
@@ -220,8 +160,7 @@ static void sagas_prepare(const char *dir)
 	wb_orchestrator *o;
 	wb_store *store;
 
-	relay_prepare(dir);
-	store = test_store_open(test_path(dir, "store"));
+	store = test_store_make(test_path(dir, "store"));
 	assert_int_equal(wb_orchestrator_open(store, sagas, 1, NULL, &o, NULL),
 			 WB_OK);
 	wb_orchestrator_close(o);
@@ -230,30 +169,29 @@ static void sagas_prepare(const char *dir)
 	ERR_clear_error();
 }
 
-static wb_code sagas_run(const char *dir)
+static wb_code sagas_run(const char *dir, wb_error *err)
 {
 	wb_orchestrator *o = NULL;
 	wb_store *store = NULL;
-	wb_error err = WB_ERROR_INIT;
 	char *graph = NULL;
 	wb_code code;
 
-	code = wb_store_open(test_path(dir, "store"), NULL, &store, &err);
+	code = wb_store_open(test_path(dir, "store"), NULL, &store, err);
 	if (code == WB_OK)
-		code = wb_saga_check(&saga, NULL, 0, finding, NULL, &err);
+		code = wb_saga_check(&saga, NULL, 0, finding, NULL, err);
 	if (code == WB_OK)
-		code = wb_saga_graph(&saga, WB_GRAPH_DOT, &graph, &err);
+		code = wb_saga_graph(&saga, WB_GRAPH_DOT, &graph, err);
 	free(graph);
 	if (code == WB_OK)
-		code = wb_orchestrator_open(store, sagas, 1, NULL, &o, &err);
+		code = wb_orchestrator_open(store, sagas, 1, NULL, &o, err);
 	if (code == WB_OK)
-		code = saga_begin(store, o, &err);
+		code = saga_begin(store, o, err);
 	wb_orchestrator_close(o);
 	wb_store_close(store);
 	return code;
 }
 
-const alloc_work alloc_sagas = {"sagas", sagas_prepare, sagas_run, parts_sound};
+const fail_work fail_sagas = {"sagas", sagas_prepare, sagas_run, parts_sound};
 
 /* ---- a projector, and a reader ------------------------------------------ */
 
@@ -265,34 +203,47 @@ static void projection_init(rig *r, test_place *place, const char *dir)
 	rig_append_many(r, 12, 3);
 }
 
-static wb_code projection_steps(rig *r)
+/* As an operator would, who has seen why it stands still. */
+static void projection_resume(rig *r)
 {
-	for (int i = 0; i < PARTS_TURNS; i++) {
-		wb_error err = WB_ERROR_INIT;
-		wb_code code = wb_projector_step(r->projector, true, &err);
+	wb_projector_stat stat = wb_projector_get_stat(r->projector);
 
-		if (code != WB_OK && code != WB_ENOMEM)
-			return code;
-	}
-	return WB_OK;
+	if (stat.state != WB_PROJECTOR_STUCK)
+		return;
+	fail_judge(stat.error.code, &stat.error);
+	rig_ask(r, WB_PROJECTION_RESUME);
 }
 
-static wb_code projection_run(const char *dir)
+static void projection_steps(rig *r)
+{
+	for (int i = 0, idle = 0; i < PARTS_TURNS && idle < PARTS_IDLE; i++) {
+		wb_error why = WB_ERROR_INIT;
+		wb_code code = wb_projector_step(r->projector, true, &why);
+
+		if (!fail_goes_on(code, &why)) {
+			rig_close(r);
+			rig_open(r);
+		}
+		projection_resume(r);
+		idle = wb_projector_get_stat(r->projector).idle ? idle + 1 : 0;
+	}
+}
+
+static wb_code projection_run(const char *dir, wb_error *err)
 {
 	char model[33], fresh[33];
-	wb_error err = WB_ERROR_INIT;
 	test_place place;
 	wb_code code;
 	rig r;
 
-	alloc_hold(true);
+	fail_hold(true);
 	projection_init(&r, &place, dir);
-	alloc_hold(false);
+	fail_hold(false);
 	code = wb_projector_open(r.store, &r.projection, &r.options,
-				 &r.projector, &err);
+				 &r.projector, err);
 	if (code == WB_OK)
-		code = projection_steps(&r);
-	alloc_hold(true);
+		projection_steps(&r);
+	fail_hold(true);
 	if (!r.projector)
 		rig_open(&r);
 	rig_settle(&r);
@@ -303,7 +254,7 @@ static wb_code projection_run(const char *dir)
 	return code;
 }
 
-const alloc_work alloc_projection = {"projection", NULL, projection_run,
+const fail_work fail_projection = {"projection", NULL, projection_run,
 				     parts_sound};
 
 static void read_prepare(const char *dir)
@@ -333,20 +284,19 @@ static wb_code read_rows(wb_read *read, wb_error *err)
 	return code == WB_ENOTFOUND && err->code == WB_OK ? WB_OK : code;
 }
 
-static wb_code read_run(const char *dir)
+static wb_code read_run(const char *dir, wb_error *err)
 {
 	wb_read *read = NULL;
-	wb_error err = WB_ERROR_INIT;
 	wb_code code;
 
 	code = wb_read_open(test_path(dir, "store"), "things", NULL, &read,
-			    &err);
+			    err);
 	if (code == WB_OK)
-		code = wb_read_begin(read, &err);
+		code = wb_read_begin(read, err);
 	if (code == WB_OK)
-		code = read_rows(read, &err);
+		code = read_rows(read, err);
 	wb_read_close(read);
 	return code;
 }
 
-const alloc_work alloc_read = {"read", read_prepare, read_run, parts_sound};
+const fail_work fail_read = {"read", read_prepare, read_run, parts_sound};

@@ -8,7 +8,7 @@
 
 #include "lib/base/assert.h"
 #include "lib/journal/maintain.h"
-#include "tests/crash/alloc_points.h"
+#include "tests/crash/fail_points.h"
 #include "tests/crash/crash_points.h"
 #include "tests/support/place.h"
 #include "tests/support/testing.h"
@@ -30,17 +30,16 @@ static void store_check(const char *dir, wb_code code)
 
 /* ---- create and open ---------------------------------------------------- */
 
-static wb_code store_run(const char *dir)
+static wb_code store_run(const char *dir, wb_error *err)
 {
 	wb_store_options options = test_store_options();
 	wb_store *store = NULL;
-	wb_error err = WB_ERROR_INIT;
 	wb_code code;
 
-	code = wb_store_create(test_path(dir, "store"), &options, &err);
+	code = wb_store_create(test_path(dir, "store"), &options, err);
 	if (code == WB_OK)
 		code = wb_store_open(test_path(dir, "store"), &options, &store,
-				     &err);
+				     err);
 	wb_store_close(store);
 	return code;
 }
@@ -57,7 +56,7 @@ static void store_made(const char *dir, wb_code code)
 	crash_assert_sound(test_path(dir, "store"));
 }
 
-const alloc_work alloc_store = {"store", NULL, store_run, store_made};
+const fail_work fail_store = {"store", NULL, store_run, store_made};
 
 /* ---- append ------------------------------------------------------------- */
 
@@ -84,25 +83,24 @@ static wb_code append_all(wb_store *store, wb_outbox *outbox, wb_error *err)
 	return code;
 }
 
-static wb_code outbox_run(const char *dir)
+static wb_code outbox_run(const char *dir, wb_error *err)
 {
-	wb_error err = WB_ERROR_INIT;
 	wb_outbox *outbox = NULL;
 	wb_store *store = NULL;
 	wb_code code;
 
-	code = wb_store_open(test_path(dir, "store"), NULL, &store, &err);
+	code = wb_store_open(test_path(dir, "store"), NULL, &store, err);
 	if (code == WB_OK)
-		code = wb_outbox_open(store, NULL, &outbox, &err);
+		code = wb_outbox_open(store, NULL, &outbox, err);
 	for (int i = 0; code == WB_OK && i < 3; i++)
-		code = append_all(store, outbox, &err);
+		code = append_all(store, outbox, err);
 	if (outbox)
 		wb_outbox_close(outbox);
 	wb_store_close(store);
 	return code;
 }
 
-const alloc_work alloc_outbox = {"outbox", store_make, outbox_run, store_check};
+const fail_work fail_outbox = {"outbox", store_make, outbox_run, store_check};
 
 /* ---- streams ------------------------------------------------------------ */
 
@@ -158,31 +156,30 @@ static wb_code stream_read(wb_store *store, wb_error *err)
 	return code;
 }
 
-static wb_code stream_run(const char *dir)
+static wb_code stream_run(const char *dir, wb_error *err)
 {
-	wb_error err = WB_ERROR_INIT;
 	wb_outbox *outbox = NULL;
 	wb_store *store = NULL;
 	wb_code code;
 
-	code = wb_store_open(test_path(dir, "store"), NULL, &store, &err);
+	code = wb_store_open(test_path(dir, "store"), NULL, &store, err);
 	if (code == WB_OK)
-		code = wb_outbox_open(store, NULL, &outbox, &err);
+		code = wb_outbox_open(store, NULL, &outbox, err);
 	if (code == WB_OK)
-		code = stream_write(store, outbox, &err);
+		code = stream_write(store, outbox, err);
 	if (code == WB_OK)
-		code = stream_read(store, &err);
+		code = stream_read(store, err);
 	if (outbox)
 		wb_outbox_close(outbox);
 	wb_store_close(store);
 	return code;
 }
 
-const alloc_work alloc_stream = {"stream", store_make, stream_run, store_check};
+const fail_work fail_stream = {"stream", store_make, stream_run, store_check};
 
 /* ---- routes ------------------------------------------------------------- */
 
-static wb_code routes_run(const char *dir)
+static wb_code routes_run(const char *dir, wb_error *err)
 {
 	const wb_route routes[] = {
 		{.type = "order.*", .exchange = "orders",
@@ -193,18 +190,17 @@ static wb_code routes_run(const char *dir)
 	char key[WB_ROUTING_KEY_MAX + 1];
 	wb_routes *table = NULL;
 	size_t len;
-	wb_error err = WB_ERROR_INIT;
-	wb_code code = wb_routes_new(routes, 2, &table, &err);
+	wb_code code = wb_routes_new(routes, 2, &table, err);
 
 	(void)dir;
 	if (code == WB_OK)
 		code = wb_route_key(wb_routes_match(table, event.type), &event,
-				    key, &len, &err);
+				    key, &len, err);
 	wb_routes_free(table);
 	return code;
 }
 
-const alloc_work alloc_routes = {"routes", NULL, routes_run, NULL};
+const fail_work fail_routes = {"routes", NULL, routes_run, NULL};
 
 /* ---- brokers ------------------------------------------------------------ */
 
@@ -238,31 +234,30 @@ static wb_code memory_run(wb_memory *memory, wb_broker *broker, wb_error *err)
 	return code;
 }
 
-static wb_code brokers_run(const char *dir)
+static wb_code brokers_run(const char *dir, wb_error *err)
 {
 	wb_amqp_options options = WB_AMQP_OPTIONS_INIT;
 	wb_broker *rabbit = NULL, *broker = NULL;
 	wb_memory *memory = NULL;
-	wb_error err = WB_ERROR_INIT;
 	wb_code code;
 
 	(void)dir;
 	options.uri = "amqp://user:secret@localhost:5672/%2f,amqp://[::1]/v";
 	options.connection_name = "alloc";
-	code = wb_amqp_new(&options, &rabbit, &err);
+	code = wb_amqp_new(&options, &rabbit, err);
 	wb_broker_free(rabbit);
 	if (code == WB_OK)
-		code = wb_memory_new(NULL, NULL, &memory, &err);
+		code = wb_memory_new(NULL, NULL, &memory, err);
 	if (code == WB_OK)
-		code = wb_memory_connect(memory, &broker, &err);
+		code = wb_memory_connect(memory, &broker, err);
 	if (code == WB_OK)
-		code = memory_run(memory, broker, &err);
+		code = memory_run(memory, broker, err);
 	wb_broker_free(broker);
 	wb_memory_free(memory);
 	return code;
 }
 
-const alloc_work alloc_brokers = {"brokers", NULL, brokers_run, NULL};
+const fail_work fail_brokers = {"brokers", NULL, brokers_run, NULL};
 
 /* ---- upkeep ------------------------------------------------------------- */
 
@@ -276,19 +271,18 @@ static void upkeep_prepare(const char *dir)
 	wb_store_close(store);
 }
 
-static wb_code upkeep_run(const char *dir)
+static wb_code upkeep_run(const char *dir, wb_error *err)
 {
 	const wbi_check_report quiet = {.finding = NULL};
-	wb_error err = WB_ERROR_INIT;
 	wb_code code;
 
 	code = wbi_store_backup(test_path(dir, "store"),
-				test_path(dir, "copy"), &quiet, &err);
+				test_path(dir, "copy"), &quiet, err);
 	if (code == WB_OK)
 		code = wbi_store_restore(test_path(dir, "copy"),
-					 test_path(dir, "back"), &quiet, &err);
+					 test_path(dir, "back"), &quiet, err);
 	return code;
 }
 
-const alloc_work alloc_upkeep = {"upkeep", upkeep_prepare, upkeep_run,
+const fail_work fail_upkeep = {"upkeep", upkeep_prepare, upkeep_run,
 				 store_check};
