@@ -56,6 +56,13 @@ show_failures() {
 	done
 }
 
+# The names alone, to stand together at the end: what a stage's log calls failed.
+failed_names() {
+	sed -nE -e "s/^\[  (FAILED|SKIPPED) *\] ([a-z][a-z0-9_]*)\$/$1: \2/p" \
+		-e "s/^(FAIL|ERROR):? (tests[^ ]*).*/$1: \2/p" \
+		-e "s/^--- (.*: exit [0-9]+)\$/$1: \1/p" "$2" | sort -u
+}
+
 # What a test that passed could not do for want of somebody else's client.
 show_untested() {
 	grep -h '^NOT TESTED' "$1"/tests/interop/*.log 2>/dev/null |
@@ -152,11 +159,13 @@ run_stage() {
 	sanitize) show_untested "$wb_build/sanitize" ;;
 	esac
 	[ $status = 0 ] && return
+	echo "$name FAILED" >>"$logs/failed"
+	failed_names "$name" "$logs/$name.log" >>"$logs/failed"
 	case $name in
 	check) show_failures "$wb_build/gcc" ;;
 	sanitize) show_failures "$wb_build/sanitize" ;;
 	esac
-	tail -n 25 "$logs/$name.log"
+	tail -n 60 "$logs/$name.log"
 	echo "(whole log: $logs/$name.log)"
 	return 1
 }
@@ -175,13 +184,14 @@ main() {
 		[[ " $stages " == *" $s "* ]] ||
 			wb_die "no stage $s; there are: $stages"
 	done
-	mkdir -p "$logs"
+	mkdir -p "$logs" && : >"$logs/failed"
 	wb_packages $wb_packages_build $wb_packages_broker $wb_packages_test
 	wb_npm $wb_packages_npm
 	for s in ${*:-$stages}; do
 		run_stage "$s" || [ "$s" != build ] || break
 	done
 	echo
+	head -n 25 "$logs/failed"
 	echo "$passed passed, $failed failed"
 	[ "$failed" = 0 ]
 }

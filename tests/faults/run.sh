@@ -26,9 +26,12 @@ long)
 esac
 passed=0
 failed=0
+told=$(mktemp) || exit 1 # of what failed, for the end
+trap 'rm -f "$told"' EXIT
 
 # part COMMAND...: its cmocka tests count, or it counts as one; a program that
-# failed without a failed test is one more failure.
+# failed without a failed test is one more failure. What it said is said again
+# at the end.
 part() {
 	local out p f status
 	out=$(mktemp) || exit 1
@@ -41,6 +44,10 @@ part() {
 	[ "$status" = 0 ] || [ "$f" -gt 0 ] || f=1
 	passed=$((passed + p))
 	failed=$((failed + f))
+	[ "$status" = 0 ] && [ "$f" = 0 ] || {
+		echo "--- $*: exit $status"
+		grep -avE '^\[ *(RUN|OK|=+|-+|PASSED) *\]|^\(' "$out" | tail -n 25
+	} >>"$told"
 	rm -f "$out"
 }
 
@@ -60,5 +67,6 @@ WAYBILL_TOWN=$town part tests/examples/choreography/test_choreography
 part tests/faults/choreography_faults $bookings
 part tests/faults/choreography_faults --naive 100 40 10
 
+cat "$told"
 echo "faults: $passed passed, $failed failed"
 [ "$failed" = 0 ]
