@@ -296,6 +296,9 @@ static wb_code relay_settle(wb_relay *relay, const wb_broker_event *event,
 		relay->stat.nacks++;
 	if (event->kind == WB_BROKER_RETURNED)
 		relay->stat.returns++;
+	/* Nothing else may change for long: an operator has to see it. */
+	if (event->kind != WB_BROKER_ACKED)
+		relay->status_dirty = true;
 	if (id == RELAY_RELEASE) {
 		wbi_relay_release_settle(relay, (size_t)at, event);
 		return WB_OK;

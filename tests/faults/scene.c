@@ -18,7 +18,12 @@
 #include "tests/crash/stream.h"
 #include "tests/support/testing.h"
 
-enum { SCENE_POLL_MS = 10, SCENE_TERM_MS = 2000, SCENE_DATA_MAX = 1 << 20 };
+enum {
+	SCENE_POLL_MS = 10,
+	SCENE_TERM_MS = 2000,
+	SCENE_DATA_MAX = 1 << 20,
+	SCENE_TOLD_MAX = 3000
+};
 
 int64_t scene_now_us(void)
 {
@@ -76,6 +81,23 @@ static int scene_remove(const char *path, const struct stat *st, int type,
 	return remove(path);
 }
 
+/* The end of what the processes said, for whoever reads of a failure. */
+static void scene_tell(const char *path)
+{
+	char text[SCENE_TOLD_MAX];
+	FILE *out = fopen(path, "r");
+	size_t len;
+
+	if (!out)
+		return;
+	if (fseek(out, -(long)sizeof(text), SEEK_END) != 0)
+		rewind(out);
+	len = fread(text, 1, sizeof(text), out);
+	printf("--- the end of what the processes said\n%.*s\n---\n", (int)len,
+	       text);
+	fclose(out);
+}
+
 /* After a failed test its processes are still there. */
 int scene_teardown(void **state)
 {
@@ -87,6 +109,8 @@ int scene_teardown(void **state)
 	wb_outbox_close(s->outbox);
 	wb_store_close(s->store);
 	ledger_fini(&s->ledger);
+	if (!s->balanced)
+		scene_tell(s->out);
 	if (!getenv("WAYBILL_TEST_KEEP"))
 		nftw(s->dir, scene_remove, 16, FTW_DEPTH | FTW_PHYS);
 	alarm(0);
@@ -145,9 +169,9 @@ pid_t scene_relay(scene *s, const char *const env[],
 		  const char *const settings[])
 {
 	const char *argv[CHILD_ARGS_MAX] = {
-		scene_bin("relayer"), s->ledger.store, s->uri, s->exchange,
-		"window=50", "backoff_min_ms=5", "backoff_max_ms=300",
-		"probe_ms=200"};
+		scene_bin("relayer"), s->ledger.store, s->uri,
+		s->exchange,          "window=50",     "backoff_min_ms=5",
+		"backoff_max_ms=300", "probe_ms=200"};
 	size_t count = 8;
 	pid_t pid;
 
@@ -210,10 +234,9 @@ static wb_code scene_enter(scene *s, const wb_event *event, wb_error *err)
 	uint64_t position = 0;
 	wb_code code = scene_commit(s, event, &position, err);
 
-	assert_true(checker_appended(s->ledger.checker, event->id, event->key,
-				     position,
-				     code == WB_OK ? CHECKER_COMMITTED
-						   : CHECKER_ABORTED));
+	assert_true(checker_appended(
+		s->ledger.checker, event->id, event->key, position,
+		code == WB_OK ? CHECKER_COMMITTED : CHECKER_ABORTED));
 	if (code == WB_OK)
 		s->ledger.head = position;
 	return code;
@@ -277,8 +300,7 @@ void scene_retry(scene *s, const char *key)
 	const wbi_actor actor = {S("faults"), S("test")};
 	wb_error err = WB_ERROR_INIT;
 
-	assert_ok(wbi_parked_retry(s->store, wb_str_from(key), 0, &actor,
-				   &err),
+	assert_ok(wbi_parked_retry(s->store, wb_str_from(key), 0, &actor, &err),
 		  err);
 }
 
@@ -288,12 +310,11 @@ static wbi_relay_status scene_status(scene *s)
 	wb_error err = WB_ERROR_INIT;
 	MDB_txn *txn;
 
-	assert_ok(wbi_txn_begin(wbi_store_relay_env(s->store), false, &txn,
-				&err),
-		  err);
-	(void)wbi_relay_status_get(txn,
-				   wbi_store_relay_tables(s->store)->status,
-				   &status, &err);
+	assert_ok(
+		wbi_txn_begin(wbi_store_relay_env(s->store), false, &txn, &err),
+		err);
+	(void)wbi_relay_status_get(
+		txn, wbi_store_relay_tables(s->store)->status, &status, &err);
 	wbi_txn_abort(txn);
 	assert_int_equal(err.code, WB_OK);
 	return status;
@@ -318,6 +339,28 @@ void scene_await_state(scene *s, wb_relay_state state)
 uint64_t scene_counter(scene *s, enum wbi_relay_counter counter)
 {
 	return scene_status(s).counters[counter];
+}
+
+void scene_await_counter(scene *s, enum wbi_relay_counter counter,
+			 uint64_t above)
+{
+	wbi_relay_status status;
+
+	for (int ms = 0; ms < SCENE_WAIT_MS; ms += SCENE_POLL_MS) {
+		if (scene_counter(s, counter) > above)
+			return;
+		scene_sleep_ms(SCENE_POLL_MS);
+	}
+	status = scene_status(s);
+	for (int i = 0; i < WBI_RELAY_COUNTERS; i++)
+		printf("  %s %" PRIu64 "\n",
+		       wbi_relay_counter_name((enum wbi_relay_counter)i),
+		       status.counters[i]);
+	fail_msg("%s did not go above %" PRIu64 "; the relay (pid %" PRIu32
+		 ") is %s since %" PRId64 " us, said so at %" PRId64,
+		 wbi_relay_counter_name(counter), above, status.pid,
+		 wbi_relay_state_name(status.state), status.since_us,
+		 status.updated_us);
 }
 
 static void scene_drain(pid_t *pid)
@@ -350,4 +393,5 @@ void scene_end(scene *s, unsigned incidents)
 	assert_int_equal(counts.committed, counts.delivered + counts.parked);
 	assert_true(ledger_repeats(&s->ledger) <=
 		    (uint64_t)incidents * SCENE_WINDOW);
+	s->balanced = true;
 }

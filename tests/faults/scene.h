@@ -32,6 +32,7 @@ typedef struct scene {
 	pid_t relay, second, collector;
 	char exchange[64], queue[64];
 	char uri[256]; /* for relays: a test may change it */
+	bool balanced; /* scene_end saw the books balance */
 } scene;
 
 /* cmocka's setup and teardown; *state is the scene. */
@@ -71,6 +72,9 @@ void scene_retry(scene *s, const char *key);
 /* What the relay last wrote about itself. */
 void scene_await_state(scene *s, wb_relay_state state);
 uint64_t scene_counter(scene *s, enum wbi_relay_counter counter);
+/* Wait until the counter is above this. */
+void scene_await_counter(scene *s, enum wbi_relay_counter counter,
+			 uint64_t above);
 
 /* tests/support/rabbitmq-node; and its rabbitmqctl. */
 void scene_node(const char *command);

@@ -360,12 +360,7 @@ static void a_full_queue_delays_and_keeps_the_order(void **state)
 	scene_broker(s, "#", arguments, 2);
 	s->relay = scene_relay(s, NULL, settings);
 	scene_append(s, 400);
-	for (int i = 0; i < 600; i++) {
-		if (scene_counter(s, WBI_RELAY_NACKS) > 20)
-			break;
-		scene_sleep_ms(100);
-	}
-	assert_true(scene_counter(s, WBI_RELAY_NACKS) > 20);
+	scene_await_counter(s, WBI_RELAY_NACKS, 20);
 	scene_collect(s);
 	scene_settle(s);
 	printf("  %" PRIu64 " nacks\n", scene_counter(s, WBI_RELAY_NACKS));

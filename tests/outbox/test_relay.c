@@ -87,6 +87,35 @@ static void a_nack_is_sent_again_before_its_followers(void **state)
 	relay_rig_fini(rig);
 }
 
+/* A queue that is full for long: nothing moves, and the row of the status is
+ * all that an operator can see of it. */
+static void a_relay_that_is_only_refused_says_so(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+	wbi_relay_status status;
+	MDB_txn *txn;
+
+	relay_rig_start(rig);
+	relay_rig_run(rig, 3000); /* what there was to say is said */
+	wb_memory_nack_next(rig->memory, UINT32_MAX);
+	relay_rig_append(rig, "a", "k");
+	relay_rig_run(rig, 3000);
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(rig->store), false, &txn,
+				&err),
+		  err);
+	assert_ok(wbi_relay_status_get(
+			  txn, wbi_store_relay_tables(rig->store)->status,
+			  &status, &err),
+		  err);
+	assert_true(status.counters[WBI_RELAY_NACKS] > 3);
+	wbi_txn_abort(txn);
+	wb_memory_nack_next(rig->memory, 0);
+	relay_rig_settle(rig);
+	assert_string_equal(relay_rig_arrived(rig), "1");
+	relay_rig_fini(rig);
+}
+
 static void a_return_parks_its_key_and_no_other(void **state)
 {
 	relay_rig *rig = rig_of(state);
@@ -419,6 +448,7 @@ int main(void)
 		T(a_restarted_relay_goes_on_behind_its_cursor),
 		T(a_killed_relay_repeats_at_most_its_window),
 		T(a_nack_is_sent_again_before_its_followers),
+		T(a_relay_that_is_only_refused_says_so),
 		T(a_return_parks_its_key_and_no_other),
 		T(parked_events_survive_the_relay),
 		T(a_released_event_that_is_returned_parks_again),
