@@ -74,19 +74,18 @@ int cli_open_model(cli_context *ctx, const char *dir, wbi_home **ret)
 bool cli_bytes_of(const char *text, bool hex, uint8_t *buf, wb_str *ret)
 {
 	size_t len = 0;
-	unsigned byte;
-	int read;
 
 	if (!hex) {
 		*ret = wb_str_from(text);
 		return true;
 	}
-	while (text && *text) {
-		if (len == 512 || sscanf(text, "%2x%n", &byte, &read) != 1 ||
-		    read != 2)
+	for (; text && *text; text += 2) {
+		int high = cli_hex_digit(text[0]);
+		int low = high < 0 ? -1 : cli_hex_digit(text[1]);
+
+		if (len == 512 || low < 0)
 			return false;
-		buf[len++] = (uint8_t)byte;
-		text += 2;
+		buf[len++] = (uint8_t)(high << 4 | low);
 	}
 	*ret = wb_str_n(buf, len);
 	return true;

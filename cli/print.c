@@ -130,6 +130,14 @@ void cli_print_line(const char *name, const char *format, ...)
 	putchar('\n');
 }
 
+int cli_hex_digit(char c)
+{
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
+}
+
 void cli_print_text(const char *name, wb_str text)
 {
 	char shown[DATA_SHOWN + 1];

@@ -23,6 +23,9 @@ void cli_put_data(json_t *object, const char *name, wb_str data);
 void cli_put_event(json_t *object, const wb_event *event);
 void cli_put_headers(json_t *object, const wb_header *headers, size_t count);
 
+/* Its value; -1: it is none, lower-case or upper-case. */
+int cli_hex_digit(char c);
+
 void cli_print_text(const char *name, wb_str text);
 void cli_print_time(const char *name, int64_t time_us);
 void cli_print_number(const char *name, uint64_t number);

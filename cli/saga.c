@@ -12,6 +12,7 @@
 
 #include <waybill/saga.h>
 
+#include "cli/print.h"
 #include "cli/when.h"
 #include "inbox/work.h"
 #include "lib/base/assert.h"
@@ -92,19 +93,12 @@ char *cli_saga_place_text(const cli_saga_place *place, char ret[1024])
 	static const char digits[] = "0123456789abcdef";
 	const wbi_row_key *key = &place->key;
 
-	for (uint16_t i = 0; i < key->len; i++) {
+	for (size_t i = 0; i < key->len; i++) {
 		ret[2 * i] = digits[key->bytes[i] >> 4];
 		ret[2 * i + 1] = digits[key->bytes[i] & 15];
 	}
-	ret[2 * key->len] = '\0';
+	ret[2 * (size_t)key->len] = '\0';
 	return ret;
-}
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9'   ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-				      : -1;
 }
 
 bool cli_saga_place_parse(const char *text, cli_saga_place *ret)
@@ -114,7 +108,8 @@ bool cli_saga_place_parse(const char *text, cli_saga_place *ret)
 	if (len < 2 || len % 2 != 0 || len / 2 > sizeof(ret->key.bytes))
 		return false;
 	for (size_t i = 0; i < len; i += 2) {
-		int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+		int high = cli_hex_digit(text[i]);
+		int low = cli_hex_digit(text[i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

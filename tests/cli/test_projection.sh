@@ -53,6 +53,10 @@ run $p get slots A-1 --json
 is "with its position" "7" "$(at position)"
 run $p get slots 412d31 --hex
 is "in hex" "66726565" "$out"
+for key in 0x41 +f " f" 4 4g; do
+	run $p get slots "$key" --hex
+	is "'$key' is no hex" 2 $code
+done
 run $p scan slots --index by_state --equal free
 is "by index" "free	A-1	free
 free	A-3	free
