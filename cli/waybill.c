@@ -130,6 +130,15 @@ static int no_such(const char *word)
 	return CLI_USAGE;
 }
 
+/* What went to a full disk was not said. */
+static int answered(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return CLI_OK;
+	fprintf(stderr, "waybill: cannot write the answer\n");
+	return CLI_FAILED;
+}
+
 static int help(int argc, char **argv)
 {
 	cli_context ctx = {.program = "waybill"};
@@ -137,14 +146,14 @@ static int help(int argc, char **argv)
 
 	if (argc == 0) {
 		print_overview(stdout);
-		return CLI_OK;
+		return answered();
 	}
 	ctx.command = find(argc, argv, &words);
 	if (ctx.command)
 		cli_help(&ctx, stdout);
 	else if (!print_group(argv[0], stdout))
 		return no_such(argv[0]);
-	return CLI_OK;
+	return answered();
 }
 
 static int run(int argc, char **argv)
@@ -176,7 +185,7 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--version")) {
 		printf("waybill %s\n", wb_version());
-		return CLI_OK;
+		return answered();
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return help(0, NULL);

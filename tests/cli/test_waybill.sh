@@ -12,6 +12,10 @@ is "help is an answer" 0 $code
 has "help names every command" "outbox discard" "$out"
 run "$waybill" --version
 has "version" "waybill " "$out"
+for command in --help --version "help init"; do
+	"$waybill" $command >/dev/full 2>"$dir/err"
+	is "$command to a full disk" 1 $?
+done
 for command in init append "outbox stat" "outbox ls" "outbox show" \
 	"outbox tail" "outbox retry" "outbox discard" "outbox audit" \
 	"outbox forget" "stream ls" "stream show" "stream stat" "stream append" \
