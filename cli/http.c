@@ -255,6 +255,7 @@ static wb_code start_daemon(cli_http *http, const struct sockaddr_in *address,
 			    wb_error *err)
 {
 	const union MHD_DaemonInfo *info;
+	int failed;
 
 	errno = 0;
 	http->daemon = MHD_start_daemon(
@@ -266,12 +267,12 @@ static wb_code start_daemon(cli_http *http, const struct sockaddr_in *address,
 		(size_t)HTTP_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)HTTP_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, completed,
 		http, MHD_OPTION_END);
+	failed = errno;
 	if (!http->daemon)
-		return WBI_FAIL_FOREIGN(err,
-					errno == EADDRINUSE ? WB_EBUSY : WB_EIO,
-					errno, "listen on port %u: %s",
-					http->options.port,
-					errno ? strerror(errno) : "refused");
+		return WBI_FAIL_FOREIGN(
+			err, failed == EADDRINUSE ? WB_EBUSY : WB_EIO, failed,
+			"listen on port %u: %s", http->options.port,
+			failed ? strerror(failed) : "refused");
 	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
 	http->port = info ? info->port : http->options.port;
 	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);

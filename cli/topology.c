@@ -88,13 +88,16 @@ static void add_text(topology_item *item, const char *name, const char *text)
 /* "name=value": a number, true or false, or a text; quotes make a text. */
 static wb_argument argument_of(const char *pair)
 {
-	const char *value = strchr(pair, '=') + 1;
-	size_t len = strlen(value);
-	wb_argument argument = {
-		.name = wb_str_n(pair, (size_t)(value - 1 - pair)),
-		.text = wb_str_n(value, len)};
+	const char *equals = strchr(pair, '='), *value;
+	wb_argument argument = {.name = WB_STR_NULL};
+	size_t len;
 	char *end;
 
+	WB_ASSERT(equals); /* the configuration takes no other pairs */
+	value = equals + 1;
+	len = strlen(value);
+	argument.name = wb_str_n(pair, (size_t)(equals - pair));
+	argument.text = wb_str_n(value, len);
 	if (len >= 2 && value[0] == '"' && value[len - 1] == '"') {
 		argument.text = wb_str_n(value + 1, len - 2);
 		return argument;

@@ -166,7 +166,7 @@ typedef struct batch_write {
 	wbi_seen *seen;
 	uint64_t age_us;
 	const wbi_ingest_join *join; /* NULL: nobody else is in it */
-	bool joined;                 /* its `within` has ended well */
+	const wbi_ingest_join *joined; /* whose `within` has ended well */
 	uint32_t at, end; /* of the items */
 	uint32_t run;     /* events before `at` that are to be appended */
 	uint64_t before, head;
@@ -364,7 +364,8 @@ static wb_code write_all(batch_write *w, wbi_ingest_status *ret, wb_error *err)
 	if (code != WB_OK || !w->join || w->appended == 0)
 		return code;
 	code = w->join->within(w->join->ctx, w->txn, w->before, w->head, err);
-	w->joined = code == WB_OK;
+	if (code == WB_OK)
+		w->joined = w->join;
 	return code == WB_EAGAIN ? WB_OK : code;
 }
 
@@ -399,7 +400,7 @@ static wb_code write_once(wbi_ingest *ingest, const wbi_ingest_join *join,
 		*ret_appended = w.appended > 0;
 	}
 	if (w.joined)
-		join->after(join->ctx, code == WB_OK);
+		w.joined->after(w.joined->ctx, code == WB_OK);
 	return code;
 }
 

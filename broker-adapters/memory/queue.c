@@ -26,6 +26,8 @@ static void queue_insert_before(wbi_mem_list *list, wbi_mem_entry *at,
 static void queue_remove(wbi_mem_list *list, wbi_mem_entry *entry)
 {
 	WB_ASSERT(list->count > 0);
+	WB_ASSERT(!entry->prev == (list->first == entry));
+	WB_ASSERT(!entry->next == (list->last == entry));
 	*(entry->prev ? &entry->prev->next : &list->first) = entry->next;
 	*(entry->next ? &entry->next->prev : &list->last) = entry->prev;
 	entry->next = entry->prev = NULL;

@@ -64,8 +64,10 @@ wbi_mem_item *wbi_mem_take_settle(wbi_mem_link *link)
 static void server_tell_settle(wbi_mem_link *link)
 {
 	wbi_mem_item *item = wbi_mem_take_settle(link);
-	wbi_mem_event *event = wbi_mem_tell(link, item->outcome, false);
+	wbi_mem_event *event;
 
+	WB_ASSERT(item);
+	event = wbi_mem_tell(link, item->outcome, false);
 	event->token = item->token;
 	if (item->outcome == WB_BROKER_RETURNED) {
 		event->reply_code = 312;

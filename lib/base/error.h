@@ -5,11 +5,19 @@
 
 #include <waybill/base.h>
 
-/* Set *err (unless NULL or already set) and give back the code. */
-#define WBI_FAIL(err, code, ...)                                              \
-	wb_error_set((err), (code), 0, __func__, __VA_ARGS__)
+/* Set *err (unless NULL or already set) and give back the code, which has to be
+ * a plain value: it is taken twice, so that compilers and analyzers, which do
+ * not look into wb_error_set(), see that a failure is never WB_OK. */
+#define WBI_FAIL(err, code, ...) WBI_FAIL_FOREIGN(err, code, 0, __VA_ARGS__)
 #define WBI_FAIL_FOREIGN(err, code, foreign, ...)                             \
-	wb_error_set((err), (code), (foreign), __func__, __VA_ARGS__)
+	wbi_failed((code), wb_error_set((err), (code), (foreign), __func__,   \
+					__VA_ARGS__))
+
+static inline wb_code wbi_failed(wb_code code, wb_code same)
+{
+	(void)same;
+	return code;
+}
 
 /* The code that stands for an errno: ENOSPC, EDQUOT, ENOMEM, ENOENT, EACCES,
  * EPERM, EEXIST, EBUSY, EAGAIN, ETIMEDOUT, ECONN*; else WB_EIO. */
