@@ -72,7 +72,7 @@ static int64_t mono_us(void)
 
 static wb_code run_commit(append_run *run, wb_error *err)
 {
-	const struct timespec pause = {0, PAUSE_US * 1000};
+	const struct timespec pause = {0, PAUSE_US * 1000L};
 	MDB_txn *txn = run->txn;
 	wb_code rc;
 
@@ -282,7 +282,7 @@ static int append_stdin(append_run *run)
 
 	/* every byte of data may be escaped in JSON; its headers beside it */
 	cli_lines_init(&lines, STDIN_FILENO,
-		       2 * body + 2 * run->open.limits.header_bytes + 64 * 1024);
+		       2 * body + 2 * run->open.limits.header_bytes + 64 * 1024UL);
 	cli_progress_start(&run->progress, "appended", run->o->progress);
 	rc = append_lines(run, &lines, &err);
 	refused = rc == WB_EINVAL || rc == WB_ELIMIT;

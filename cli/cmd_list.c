@@ -250,7 +250,7 @@ static wb_code tail_see(void *ctx, const cli_seen *seen, wb_error *err)
 
 static wb_code tail_follow(cli_view *view, tail_run *run, wb_error *err)
 {
-	const struct timespec nap = {0, 50 * 1000000};
+	const struct timespec nap = {0, 50 * 1000000L};
 	wb_code rc = WB_OK;
 
 	/* Positions alone tell what is new: the number of the last commit is

@@ -47,7 +47,7 @@ static const cli_flag plain_flags[] = {DIR_FLAG};
  * and it says that it stands. */
 static bool asked_done(wbi_home *home, wb_projection_verb verb)
 {
-	const struct timespec nap = {0, DO_NAP_MS * 1000000};
+	const struct timespec nap = {0, DO_NAP_MS * 1000000L};
 	wbi_generation_info live;
 	wbi_model_info info;
 
@@ -69,8 +69,8 @@ static bool asked_done(wbi_home *home, wb_projection_verb verb)
 static int ask(cli_context *ctx, const char *dir,
 	       wb_projection_request *request, const char *what)
 {
+	wbi_model_info info = {.running = false};
 	wb_error err = WB_ERROR_INIT;
-	wbi_model_info info;
 	wbi_home *home;
 	bool done;
 	int code = cli_open_model(ctx, dir, &home);

@@ -149,7 +149,7 @@ static bool is_repeat(const release_run *run, size_t i)
 static wb_code do_one(const release_run *run, const release_target *target,
 		      const wbi_actor *actor, wb_error *err)
 {
-	const struct timespec nap = {0, BUSY_MS * 1000000};
+	const struct timespec nap = {0, BUSY_MS * 1000000L};
 	wb_store *store = run->view.store;
 	wb_code rc = WB_EAGAIN;
 

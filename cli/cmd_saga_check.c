@@ -163,7 +163,7 @@ static void check_flow(check_run *r, const wb_flow_part *const *parts,
 	check_plain(r, wb_flow_check(flow, check_found, r, &err), "no-flow",
 		    &err);
 	for (size_t i = at; i < count; i++) {
-		if (strcmp(parts[i]->flow->name, flow->name))
+		if (strcmp(parts[i]->flow->name, flow->name) != 0)
 			continue;
 		for (size_t n = i + 1; n < count; n++)
 			if (!strcmp(parts[n]->flow->name, flow->name))

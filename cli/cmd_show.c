@@ -142,7 +142,7 @@ static void why_pending(show_run *run, const cli_seen *seen, char *ret,
 {
 	const wbi_relay_tables *tables =
 		wbi_store_relay_tables(run->view->store);
-	wbi_parked_key key;
+	wbi_parked_key key = {.count = 0};
 	MDB_txn *txn;
 	bool parked = false;
 

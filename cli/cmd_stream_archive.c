@@ -293,7 +293,7 @@ static int import_stdin(import_run *run)
 
 	cli_lines_init(&lines, STDIN_FILENO,
 		       2 * body + 2 * run->open.limits.header_bytes +
-			       64 * 1024);
+			       64 * 1024UL);
 	cli_progress_start(&run->progress, "imported", run->o->progress);
 	rc = import_lines(run, &lines, &err);
 	if (rc == WB_ENOTFOUND && err.code == WB_OK)

@@ -108,8 +108,8 @@ static int append_run(cli_context *ctx)
 	const append_options *o = ctx->options;
 	wb_stream_write write = {.stream = wb_str_from(ctx->args[0]),
 				 .count = 1};
+	wb_stream_written written = {.version = 0};
 	wb_error err = WB_ERROR_INIT;
-	wb_stream_written written;
 	cli_outbox open;
 	cli_event built = {.bytes = NULL};
 	int code;

@@ -19,7 +19,7 @@ typedef struct cli_figures {
 
 /* `store` may be NULL: then the journal is as its projector last saw it. The
  * name is the home's. */
-wb_code cli_figures_read(wbi_home *home, wb_store *store, cli_figures *ret,
+wb_code cli_figures_read(wbi_home *home, wb_store *store, cli_figures *f,
 			 wb_error *err);
 const char *cli_figures_state(const cli_figures *figures);
 double cli_figures_rate(const cli_figures *figures); /* events/s */

@@ -88,8 +88,7 @@ void cli_scrub_uri(char *uri)
 			if (*c == '@')
 				at = c;
 		}
-		/* cppcheck-suppress nullPointerRedundantCheck ; c is not NULL here */
-		for (char *c = colon; at && c && ++c < at;)
+		for (char *c = colon ? colon + 1 : at; at && c < at; c++)
 			*c = '*';
 	}
 }

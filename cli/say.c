@@ -190,7 +190,7 @@ char *cli_age_text(int64_t age_us, char *ret, size_t size)
 	else if (s < 3600)
 		snprintf(ret, size, "%" PRId64 " min %02d s", s / 60,
 			 (int)(s % 60));
-	else if (s < 2 * 86400)
+	else if (s < 2L * 86400)
 		snprintf(ret, size, "%" PRId64 " h %02d min", s / 3600,
 			 (int)(s / 60 % 60));
 	else

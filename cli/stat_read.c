@@ -155,7 +155,7 @@ static void add_type(stat_figures *f, wb_str name, uint64_t count)
 	size_t prefix = sizeof(unrouted_prefix) - 1;
 	stat_type *to;
 
-	if (name.len < prefix || memcmp(name.ptr, unrouted_prefix, prefix))
+	if (name.len < prefix || memcmp(name.ptr, unrouted_prefix, prefix) != 0)
 		return;
 	if (f->type_count == STAT_TYPES_MAX) {
 		f->types_more++;

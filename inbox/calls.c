@@ -75,7 +75,7 @@ typedef struct calls_page {
 
 _Static_assert(sizeof(calls_head) == CALLS_SLOT_SIZE, "head");
 _Static_assert(sizeof(calls_slot) == CALLS_SLOT_SIZE, "slot");
-_Static_assert(sizeof(calls_text) <= CALLS_WORDS * 8, "text");
+_Static_assert(sizeof(calls_text) <= CALLS_WORDS * sizeof(uint64_t), "text");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no locks in a shared page");
 
 struct wbi_calls {

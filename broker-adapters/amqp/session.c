@@ -60,7 +60,7 @@ static size_t session_output_max(const wbi_session_options *o)
 
 	if (most < message)
 		most = message;
-	return most + 4u * SESSION_CONTROL_RESERVE + o->frame_max_bytes;
+	return most + (size_t)4 * SESSION_CONTROL_RESERVE + o->frame_max_bytes;
 }
 
 wb_code wbi_session_new(const wbi_session_options *options, int64_t now_us,

@@ -23,7 +23,7 @@ typedef struct reason_text {
 
 static reason_text reason_show(wb_str text)
 {
-	reason_text t;
+	reason_text t = {.shown = ""};
 
 	wbi_text_show(text, t.shown, sizeof(t.shown));
 	return t;

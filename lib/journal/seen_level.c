@@ -255,12 +255,12 @@ static size_t run_merge(const wbi_seen *seen, level_run *run,
 
 	while (i < run->count || j < count) {
 		const seen_entry *e;
+		/* cppcheck-suppress nullPointer ; NULL only with count 0 */
 		int order = i == run->count ? 1
 			    : j == count    ? -1
 					    : seen_compare(run->entries[i].key,
 							   entries[j].key);
 
-		/* cppcheck-suppress nullPointer ; NULL only with count 0 */
 		e = order < 0 ? &run->entries[i] : &entries[j];
 		i += order <= 0;
 		j += order >= 0;
