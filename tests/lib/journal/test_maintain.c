@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Check, backup, restore: what is found, what is copied, what goes on. */
 #include "tests/support/place.h"
+#include "tests/support/row_damage.h"
 #include "tests/support/testing.h"
 
 #include <signal.h>
@@ -410,6 +411,65 @@ static void a_restore_forgets_what_the_copy_does_not_have(void **state)
 	wb_store_close(store);
 }
 
+static void whatever_a_row_says_fsck_comes_to_an_end(void **state)
+{
+	test_place *place = *state;
+
+	make_filled(place->store, 10);
+	test_damage_rows(place->store, 23);
+}
+
+static void what_is_no_place_is_refused(void **state)
+{
+	test_place *place = *state;
+	const char *file = test_path(place->dir, "file");
+	const char *copy = test_path(place->dir, "copy");
+	char long_path[5000], slashes[PATH_MAX + 2];
+	wbi_check_result result;
+	wb_error err = WB_ERROR_INIT;
+	FILE *made;
+
+	make_filled(place->store, 3);
+	memset(long_path, 'x', sizeof(long_path) - 1);
+	long_path[sizeof(long_path) - 1] = '\0';
+	made = fopen(file, "w");
+	assert_non_null(made);
+	fclose(made);
+	assert_code(wbi_store_check(NULL, NULL, &result, &err), WB_EINVAL, err);
+	assert_code(wbi_store_check(place->store, NULL, NULL, &err), WB_EINVAL,
+		    err);
+	assert_code(wbi_store_check(file, NULL, &result, &err), WB_EACCESS,
+		    err);
+	assert_code(wbi_store_check(place->dir, NULL, &result, &err),
+		    WB_ENOTFOUND, err);
+	assert_code(wbi_store_backup(NULL, copy, NULL, &err), WB_EINVAL, err);
+	assert_code(wbi_store_backup(place->store, NULL, NULL, &err), WB_EINVAL,
+		    err);
+	assert_code(wbi_store_restore(NULL, copy, NULL, &err), WB_EINVAL, err);
+	assert_code(wbi_store_restore(place->store, NULL, NULL, &err),
+		    WB_EINVAL, err);
+	assert_code(wbi_store_backup(place->store, file, NULL, &err),
+		    WB_EEXISTS, err);
+	assert_code(wbi_store_backup(place->store, "", NULL, &err), WB_EINVAL,
+		    err);
+	assert_code(wbi_store_backup(place->store, long_path, NULL, &err),
+		    WB_EIO, err);
+	assert_code(wbi_store_backup(place->store,
+				     test_path(file, "below"), NULL, &err),
+		    WB_ENOTFOUND, err);
+	assert_code(wbi_store_backup(place->store,
+				     test_path(place->dir, "none/copy"), NULL,
+				     &err),
+		    WB_ENOTFOUND, err);
+	assert_code(wbi_store_backup(test_path(place->dir, "none"), copy, NULL,
+				     &err),
+		    WB_ENOTFOUND, err);
+	/* A name with slashes behind it is the same name. */
+	snprintf(slashes, sizeof(slashes), "%.4000s//", copy);
+	assert_ok(wbi_store_backup(place->store, slashes, NULL, &err), err);
+	assert_sound(copy);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -425,6 +485,8 @@ int main(void)
 		T(a_cursor_that_does_not_fit_is_found),
 		T(a_backup_is_whole_while_another_process_writes),
 		T(a_restore_forgets_what_the_copy_does_not_have),
+		T(whatever_a_row_says_fsck_comes_to_an_end),
+		T(what_is_no_place_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * them. */
 #include "tests/support/inbox_rows.h"
 #include "tests/support/place.h"
+#include "tests/support/row_damage.h"
 #include "tests/support/testing.h"
 
 #include "lib/journal/inbox_rows.h"
@@ -430,6 +431,16 @@ static void a_restore_takes_handlers_along_and_tells_projections(void **state)
 	wb_store_close(store);
 }
 
+static void whatever_a_row_says_fsck_comes_to_an_end(void **state)
+{
+	test_place *place = *state;
+	wb_store *store = test_store_make(place->store);
+
+	test_inbox_fill(store);
+	wb_store_close(store);
+	test_damage_rows(place->store, 23);
+}
+
 int main(void)
 {
 #define T(name)                                                                \
@@ -443,6 +454,7 @@ int main(void)
 		T(known_ids_are_counted),
 		T(a_store_of_before_the_inbox_is_sound),
 		T(a_restore_takes_handlers_along_and_tells_projections),
+		T(whatever_a_row_says_fsck_comes_to_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

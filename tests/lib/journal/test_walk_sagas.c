@@ -11,6 +11,7 @@
 #include "lib/base/assert.h"
 #include "lib/journal/maintain.h"
 #include "lib/journal/saga_rows.h"
+#include "tests/support/row_damage.h"
 #include "tests/support/testing.h"
 
 #define HASH                                                                  \
@@ -415,6 +416,15 @@ static void a_timer_that_an_operator_took_is_not_missed(void **state)
 		fail_msg("%s", found.text);
 }
 
+static void whatever_a_row_says_fsck_comes_to_an_end(void **state)
+{
+	test_place *at = *state;
+	findings found = {.len = 0};
+
+	assert_int_equal(check(at->store, NULL, &found), WB_OK);
+	test_damage_rows(at->store, 23);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,6 +436,9 @@ int main(void)
 						test_place_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_timer_that_an_operator_took_is_not_missed,
+			test_place_setup, test_place_teardown),
+		cmocka_unit_test_setup_teardown(
+			whatever_a_row_says_fsck_comes_to_an_end,
 			test_place_setup, test_place_teardown),
 	};
 

@@ -9,6 +9,7 @@
 #include "lib/event/record.h"
 #include "lib/journal/maintain.h"
 #include "lib/journal/stream_rows.h"
+#include "tests/support/row_damage.h"
 
 typedef struct findings {
 	char text[8192];
@@ -273,6 +274,17 @@ static void a_sound_store_has_no_findings(void **state)
 	rig_assert_sound(place->store);
 }
 
+static void whatever_a_row_says_fsck_comes_to_an_end(void **state)
+{
+	test_place *place = *state;
+	stream_rig rig;
+
+	rig_make(&rig, place->store);
+	fill(&rig);
+	rig_close(&rig);
+	test_damage_rows(place->store, 23);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +294,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_damage_is_found_and_named,
 						test_place_setup,
 						test_place_teardown),
+		cmocka_unit_test_setup_teardown(
+			whatever_a_row_says_fsck_comes_to_an_end,
+			test_place_setup, test_place_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
