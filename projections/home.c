@@ -389,6 +389,7 @@ wb_code wbi_home_make(wbi_home *home, uint32_t number, const wbi_shape *shape,
 		      wbi_generation **ret, wb_error *err)
 {
 	char path[PATH_MAX];
+	wbi_generation *made = NULL;
 	home_open *o;
 	wb_code code = wbi_home_remove(home, number, err);
 
@@ -412,10 +413,16 @@ wb_code wbi_home_make(wbi_home *home, uint32_t number, const wbi_shape *shape,
 					   &o->gen, err);
 	if (code == WB_OK) {
 		o->refs = 1;
-		*ret = o->gen;
+		made = o->gen;
 	}
 	pthread_mutex_unlock(&home->lock);
-	return code == WB_OK ? wbi_place_sync_dir(path, err) : code;
+	if (code == WB_OK)
+		code = wbi_place_sync_dir(path, err);
+	if (code == WB_OK)
+		*ret = made;
+	else
+		wbi_home_give(home, made);
+	return code;
 }
 
 void wbi_home_give(wbi_home *home, wbi_generation *gen)

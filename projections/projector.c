@@ -88,7 +88,9 @@ static wb_code projector_init(wb_projector *p, const wb_projection *projection,
 			      wb_error *err)
 {
 	const char *dir = p->options.dir;
+	wb_code code = WB_OK;
 
+	wbi_loop_init(&p->loop); /* first: whatever fails, it is closed */
 	p->projection = projection;
 	wbi_boot_id(p->boot);
 	p->owner_fd = -1;
@@ -107,19 +109,20 @@ static wb_code projector_init(wb_projector *p, const wb_projection *projection,
 					  ? WBI_OUTBOX
 					  : WBI_INBOX);
 		p->origin = p->journal.origin;
-	} else if (wbi_projector_open_feeds(p, err) != WB_OK) {
-		return WB_EINVAL;
+	} else {
+		code = wbi_projector_open_feeds(p, err);
 	}
 	p->options.dir = p->options.queue = NULL; /* the caller's strings */
 	wbi_shape_of(projection, &p->shape);
-	wbi_loop_init(&p->loop);
 	p->store_watch = -1;
-	if (wbi_loop_hang_bell(&p->loop, err) != WB_OK)
-		return WB_EIO;
-	if (wbi_types_of(projection, &p->types, err) != WB_OK)
-		return WB_EINVAL;
-	return wbi_home_open(dir ? dir : wb_store_dir(p->store),
-			     projection->name, true, &p->home, err);
+	if (code == WB_OK)
+		code = wbi_loop_hang_bell(&p->loop, err);
+	if (code == WB_OK)
+		code = wbi_types_of(projection, &p->types, err);
+	if (code == WB_OK)
+		code = wbi_home_open(dir ? dir : wb_store_dir(p->store),
+				     projection->name, true, &p->home, err);
+	return code;
 }
 
 wb_code wb_projector_open(wb_store *store, const wb_projection *projection,

@@ -6,7 +6,7 @@
  * or an error that is called what it is, with a text; every block freed that a
  * run without a failure frees; the store sound, and what the work itself checks.
  *
- * Usage: fail-points alloc|store [-n N] [-c CALL] [WORK...]: N: only every Nth,
+ * Usage: fail-points alloc|store|system [-n N] [-c CALL] [WORK...]: N: only every Nth,
  * with one of its ways (make check); CALL: only this one, which was said to have
  * FAILED. The last line is the figure; exit code 1: one was not survived.
  */
@@ -42,9 +42,9 @@ static const fail_work *const works[] = {
 	&fail_projection, &fail_read, &fail_upkeep};
 
 /* "2,909 allocations" */
-static const char *const kind_names[FAIL_KINDS] = {"alloc", "store"};
-static const char *const kind_calls[FAIL_KINDS] = {"allocations",
-						   "calls of the store"};
+static const char *const kind_names[FAIL_KINDS] = {"alloc", "store", "system"};
+static const char *const kind_calls[FAIL_KINDS] = {
+	"allocations", "calls of the store", "system calls"};
 
 /* ---- which call fails ---------------------------------------------------- */
 
@@ -103,6 +103,8 @@ static bool is_called_right(wb_code code)
 		return false;
 	if (now.kind == FAIL_ALLOC)
 		return code == WB_ENOMEM || code == WB_EAGAIN;
+	if (now.kind == FAIL_SYSTEM)
+		return code == wbi_code_from_errno(now.t->with);
 	/* A part that cannot take over the map says so in its own way. */
 	return code == wbi_lmdb_code(now.t->with) ||
 	       (code == WB_EMISMATCH && wbi_lmdb_is_resized(now.t->with));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Pieces of work in which one call fails: the Nth allocation (fail_alloc.c), the
- * Nth call of LMDB (fail_store.c). The works say nothing of that; the driver
+ * Nth call of LMDB (fail_store.c), of the system (fail_system.c). The works say nothing of that; the driver
  * (fail_points.c) runs each again and again, in a process of its own.
  */
 #ifndef TESTS_FAIL_POINTS_H
@@ -49,7 +49,7 @@ void fail_judge(wb_code code, const wb_error *err);
 
 /* ---- for what makes calls fail ------------------------------------------- */
 
-typedef enum fail_kind { FAIL_ALLOC, FAIL_STORE, FAIL_KINDS } fail_kind;
+typedef enum fail_kind { FAIL_ALLOC, FAIL_STORE, FAIL_SYSTEM, FAIL_KINDS } fail_kind;
 
 /* `call` is about to be made, and may fail with each of `codes`: is it the one?
  * *ret is then the code. */

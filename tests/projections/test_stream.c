@@ -3,6 +3,9 @@
  * What a stream may lose is in test_stream_loss.c. */
 #include "tests/projections/queue_rig.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "projections/projector.h"
 
 static void a_stream_is_projected_and_gone_on_with(void **state)
@@ -186,6 +189,34 @@ static void without_a_broker_it_sleeps(void **state)
 	queue_rig_fini(&s);
 }
 
+/* And what was never opened is not closed: 0 is somebody's descriptor. */
+static void without_a_broker_it_is_refused(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_projector *p = NULL;
+	int fds[2];
+	queue_rig s;
+
+	assert_int_equal(pipe(fds), 0);
+	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
+	s.rig.options.broker = NULL;
+	if (fcntl(0, F_GETFD) < 0)
+		assert_int_equal(dup2(fds[0], 0), 0);
+	assert_code(wb_projector_open(s.rig.store, &s.rig.projection,
+				      &s.rig.options, &p, &err),
+		    WB_EINVAL, err);
+	assert_null(p);
+	assert_true(fcntl(0, F_GETFD) >= 0);
+	s.rig.options.broker = s.live;
+	s.rig.options.prefetch = 1;
+	assert_code(wb_projector_open(s.rig.store, &s.rig.projection,
+				      &s.rig.options, &p, &err),
+		    WB_EINVAL, err);
+	queue_rig_fini(&s);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -199,6 +230,7 @@ int main(void)
 		T(a_message_that_is_no_event_does_as_the_policy_says),
 		T(a_pause_leaves_nothing_unacked),
 		T(without_a_broker_it_sleeps),
+		T(without_a_broker_it_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

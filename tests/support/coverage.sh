@@ -71,6 +71,7 @@ run_all() {
 	round crash-points tests/crash/crash-points -n 23
 	round alloc-points tests/crash/fail-points alloc -n 3
 	round store-points tests/crash/fail-points store -n 3
+	round system-points tests/crash/fail-points system
 	[ ! -d /usr/lib/rabbitmq ] || round faults make faults-short
 }
 
