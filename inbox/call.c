@@ -167,8 +167,8 @@ wb_code wb_emit(wb_call *call, const wb_event *event, wb_error *err)
 	}
 	if (code == WB_OK)
 		call->emitted++;
-	else if (err && err->code == WB_OK)
-		*err = own;
+	else
+		wbi_error_pass(err, &own);
 	return code;
 }
 

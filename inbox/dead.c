@@ -235,8 +235,7 @@ static wb_code dead_try(wb_store *store, MDB_txn *txn, const wbi_dead_how *how,
 		 own.text[0] ? own.text : wb_code_text(code));
 	if (own.class_ == WB_CLASS_REJECT)
 		return WB_OK;
-	if (err && err->code == WB_OK)
-		*err = own;
+	wbi_error_pass(err, &own);
 	return code;
 }
 

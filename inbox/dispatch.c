@@ -362,8 +362,7 @@ static wb_code dispatch_work(wbi_dispatch *d, unsigned kind, wb_error *err)
 		return WB_OK;
 	}
 	if (code != WB_OK) {
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		return code;
 	}
 	dispatch_unpause(d);

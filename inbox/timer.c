@@ -152,12 +152,6 @@ static wb_code timer_set(wb_call *call, wb_str name, int64_t due_us,
 	return WB_OK;
 }
 
-static void timer_tell(wb_error *err, const wb_error *own)
-{
-	if (err && err->code == WB_OK)
-		*err = *own;
-}
-
 wb_code wb_timer_set(wb_call *call, wb_str name, int64_t due_us, wb_str data,
 		     wb_error *err)
 {
@@ -172,7 +166,7 @@ wb_code wb_timer_set(wb_call *call, wb_str name, int64_t due_us, wb_str data,
 				"would take the timer when it is due",
 				call->handler->name);
 	code = timer_set(call, name, due_us, data, &own);
-	timer_tell(err, &own);
+	wbi_error_pass(err, &own);
 	return code;
 }
 
@@ -193,7 +187,7 @@ wb_code wb_timer_cancel(wb_call *call, wb_str name, wb_error *err)
 				 name, timer_firing(call, name), call->now_us,
 				 &own),
 		&own);
-	timer_tell(err, &own);
+	wbi_error_pass(err, &own);
 	if (code == WB_OK)
 		call->timers_gone++;
 	return code;

@@ -298,7 +298,6 @@ wb_code wbi_track_heal(wbi_track *track, wbi_heal *heal, unsigned events,
 	if (code == WB_OK)
 		return WB_OK;
 	wbi_track_forget(track);
-	if (err && err->code == WB_OK)
-		*err = cause;
+	wbi_error_pass(err, &cause);
 	return code;
 }

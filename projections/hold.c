@@ -4,6 +4,7 @@
  * position that a generation of it still reads from. Written rarely, since it
  * takes the service's writer lock: it may lag behind, never run ahead.
  */
+#include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/journal/inbox_rows.h"
 #include "projections/projector.h"
@@ -95,8 +96,7 @@ wb_code wbi_projector_hold(wb_projector *p, bool now, wb_error *err)
 		return WB_OK;
 	}
 	if (now) {
-		if (err && err->code == WB_OK)
-			*err = cause;
+		wbi_error_pass(err, &cause);
 		return code;
 	}
 	/* The store keeps more than it must; said, and tried again. */

@@ -27,8 +27,7 @@ static wb_code model_result(wb_model *model, wb_code code, wb_error *cause,
 		return code;
 	if (model->broken.code == WB_OK)
 		model->broken = *cause;
-	if (err && err->code == WB_OK)
-		*err = *cause;
+	wbi_error_pass(err, cause);
 	return code;
 }
 

@@ -451,8 +451,7 @@ static wb_code projector_own(wb_projector *p, wb_error *err)
 	if (code == WB_OK || code == WB_EBUSY)
 		return WB_OK;
 	if (!projector_passes(p, &why)) {
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		return code;
 	}
 	wbi_projector_set_state(p, WB_PROJECTOR_BLOCKED, &why);

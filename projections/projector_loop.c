@@ -85,8 +85,7 @@ static wb_code loop_stuck(const wb_projector *p, wb_error *err)
 		why = &p->error;
 	if (!why)
 		return WB_OK;
-	if (err && err->code == WB_OK)
-		*err = *why;
+	wbi_error_pass(err, why);
 	return why->code;
 }
 

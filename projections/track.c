@@ -684,8 +684,7 @@ wb_code wbi_track_work(wbi_track *track, uint64_t events, int64_t until_us,
 	if (code == WB_OK)
 		return WB_OK;
 	wbi_track_forget(track);
-	if (err && err->code == WB_OK)
-		*err = cause;
+	wbi_error_pass(err, &cause);
 	return code;
 }
 

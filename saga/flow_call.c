@@ -6,16 +6,18 @@
 #include <stdlib.h>
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "saga/react.h"
 
 static wbi_flow_call *flow_call(const wb_call *call, const char *where,
 				wb_error *err)
 {
-	if (call && call->extra)
-		return call->extra;
-	wb_error_set(err, WB_EINVAL, 0, where,
-		     "not a call of a flow's binding");
-	return NULL;
+	wbi_flow_call *f = wbi_extra_of(call, WBI_EXTRA_FLOW);
+
+	if (!f)
+		wb_error_set(err, WB_EINVAL, 0, where,
+			     "not a call of a flow's binding");
+	return f;
 }
 
 wb_str wb_flow_saga(const wb_call *call)
@@ -96,7 +98,7 @@ wb_code wb_flow_refusal(wb_call *call, wb_str content_type, wb_str data,
 wb_code wb_flow_keep(wb_call *call, wb_str undo, wb_error *err)
 {
 	wbi_flow_call *f = flow_call(call, __func__, err);
-	uint8_t *bytes;
+	char *bytes;
 
 	if (!f)
 		return WB_EINVAL;
@@ -104,11 +106,9 @@ wb_code wb_flow_keep(wb_call *call, wb_str undo, wb_error *err)
 		return WBI_FAIL(err, WB_ELIMIT,
 				"flow: %zu bytes for an undo; %d at most",
 				undo.len, WBI_FLOW_KEEP_MAX);
-	bytes = malloc(undo.len + 1);
+	bytes = wbi_text_dup(undo);
 	if (!bytes)
 		return WBI_FAIL(err, WB_ENOMEM, "flow: out of memory");
-	if (undo.len > 0)
-		memcpy(bytes, undo.ptr, undo.len);
 	free(f->keep);
 	f->keep = bytes;
 	f->keep_len = undo.len;

@@ -336,39 +336,37 @@ wb_code wb_saga_start(wb_orchestrator *orchestrator, MDB_txn *txn,
 
 wb_str wb_saga_id(const wb_call *call)
 {
-	const wbi_saga_call *s = call ? call->extra : NULL;
+	const wbi_saga_call *s = wbi_extra_of(call, WBI_EXTRA_SAGA);
 
 	return s ? s->id : WB_STR_NULL;
 }
 
 wb_str wb_saga_data(const wb_call *call)
 {
-	const wbi_saga_call *s = call ? call->extra : NULL;
+	const wbi_saga_call *s = wbi_extra_of(call, WBI_EXTRA_SAGA);
 
 	return s ? wb_str_n(s->data, s->data_len) : WB_STR_NULL;
 }
 
 wb_str wb_saga_reason(const wb_call *call)
 {
-	const wbi_saga_call *s = call ? call->extra : NULL;
+	const wbi_saga_call *s = wbi_extra_of(call, WBI_EXTRA_SAGA);
 
 	return s ? wb_str_from(s->reason) : WB_STR_NULL;
 }
 
 wb_code wb_saga_set(wb_call *call, wb_str data, wb_error *err)
 {
-	wbi_saga_call *s = call ? call->extra : NULL;
+	wbi_saga_call *s = wbi_extra_of(call, WBI_EXTRA_SAGA);
 	char *copy;
 
 	if (!s || data.len > WBI_SAGA_DATA_MAX)
 		return WBI_FAIL(err, s ? WB_ELIMIT : WB_EINVAL, "saga: %s",
 				s ? "its data holds at most 64 KiB"
 				  : "not a call of a saga's step");
-	copy = malloc(data.len + 1);
+	copy = wbi_text_dup(data);
 	if (!copy)
 		return WBI_FAIL(err, WB_ENOMEM, "saga: out of memory");
-	if (data.len > 0)
-		memcpy(copy, data.ptr, data.len);
 	free(s->data);
 	s->data = copy;
 	s->data_len = data.len;

@@ -5,9 +5,9 @@
 
 #include <waybill/saga.h>
 
-#include "inbox/call.h"
 #include "saga/barrier.h"
 #include "saga/definition.h"
+#include "saga/extra.h"
 #include "saga/operator.h"
 
 enum {
@@ -47,7 +47,7 @@ char *wbi_saga_timer_name(char which, wb_str id, char ret[256]);
 
 /* Of wb_call.extra in a local step and in `reply`. */
 typedef struct wbi_saga_call {
-	wb_orchestrator *orchestrator;
+	wbi_extra kind;
 	wb_str id;
 	char *data; /* own memory */
 	size_t data_len;

@@ -17,11 +17,11 @@
 
 #include <waybill/choreography.h>
 
-#include "inbox/call.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
 #include "saga/barrier.h"
+#include "saga/extra.h"
 
 enum {
 	PARTICIPANT_COMMANDS_MAX = 256,
@@ -44,6 +44,7 @@ typedef enum command_op { COMMAND_DO, COMMAND_UNDO, COMMAND_PROBE } command_op;
 
 /* What wb_call.extra is in a call of a command. */
 typedef struct command_call {
+	wbi_extra kind;
 	participant *p;
 	const wb_command *command;
 	const wb_event *event;
@@ -93,13 +94,9 @@ static void reply_event(const reply *r, wb_header headers[6], char epoch[16],
 }
 
 /* A reason goes into a header: clean, and not longer than one may be. */
-static wb_str reply_reason(const char *text, char ret[256])
+static wb_str reply_reason(wb_str text, char ret[256])
 {
-	size_t len;
-
-	wbi_text_show(wb_str_from(text), ret, 256);
-	len = strlen(ret);
-	return wb_str_n(ret, len < 255 ? len : 255);
+	return wb_str_from(wbi_text_show(text, ret, 256));
 }
 
 static const char *reply_op(command_op op)
@@ -143,13 +140,7 @@ static wb_code command_again(wb_call *call, const command_call *c,
 			     const wbi_barrier *row, wb_error *err)
 {
 	char reason[256];
-	char text[WB_ERROR_TEXT_MAX];
-	size_t len = row->text.len < sizeof(text) - 1 ? row->text.len
-						      : sizeof(text) - 1;
 
-	if (len > 0)
-		memcpy(text, row->text.ptr, len);
-	text[len] = '\0';
 	switch (row->state) {
 	case WB_STEP_DONE:
 		return command_answer(call, c, "done", WB_STR_NULL,
@@ -163,7 +154,7 @@ static wb_code command_again(wb_call *call, const command_call *c,
 			row->tombstone ? wb_str_from("undone before it came")
 			: row->state == WB_STEP_UNDONE
 				? wb_str_from("undone")
-				: reply_reason(text, reason),
+				: reply_reason(row->text, reason),
 			row->reply_content_type, row->reply, err);
 	}
 }
@@ -210,13 +201,12 @@ static wb_code command_do(wb_call *call, command_call *c, wb_error *err)
 	wb_code code = command_run(call, c, &why);
 
 	if (code != WB_OK && !command_is_rejected(call, code, &why)) {
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		return code;
 	}
 	if (code != WB_OK) {
 		row.state = WB_STEP_REFUSED;
-		row.text = reply_reason(why.text, reason);
+		row.text = reply_reason(wb_str_from(why.text), reason);
 		outcome = "rejected";
 	} else if (c->pending) {
 		row.state = WB_STEP_PENDING;
@@ -240,24 +230,21 @@ static wb_code command_undo(wb_call *call, command_call *c,
 	wbi_barrier row = {.state = WB_STEP_DONE, .epoch = c->epoch};
 	wb_error why = WB_ERROR_INIT;
 	char reason[256];
-	char *kept = malloc(action->undo.len + 1);
+	char *kept = wbi_text_dup(action->undo);
 	wb_code code;
 
 	if (!kept)
 		return WBI_FAIL(err, WB_ENOMEM, "participant: out of memory");
-	if (action->undo.len > 0)
-		memcpy(kept, action->undo.ptr, action->undo.len);
 	c->kept = wb_str_n(kept, action->undo.len);
 	code = command_run(call, c, &why);
 	free(kept);
 	if (command_is_rejected(call, code, &why))
 		return command_answer(call, c, "rejected",
-				      reply_reason(why.text, reason),
+				      reply_reason(wb_str_from(why.text), reason),
 				      wb_str_from(c->reply_type),
 				      wb_str_n(c->reply, c->reply_len), err);
 	if (code != WB_OK) {
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		return code;
 	}
 	row.reply_content_type = wb_str_from(c->reply_type);
@@ -353,7 +340,8 @@ static wb_code participant_handle(wb_call *call, const wb_event *event,
 				  wb_error *err)
 {
 	participant *p = call->handler->ctx;
-	command_call c = {.p = p, .event = event};
+	command_call c = {
+		.kind = WBI_EXTRA_COMMAND, .p = p, .event = event};
 	int64_t deadline_us;
 	wb_code code;
 
@@ -483,10 +471,12 @@ void wb_participant_handler_free(const wb_handler *handler)
 static command_call *command_extra(const wb_call *call, const char *where,
 				   wb_error *err)
 {
-	if (call && call->extra)
-		return call->extra;
-	wb_error_set(err, WB_EINVAL, 0, where, "not a call of a command");
-	return NULL;
+	command_call *c = wbi_extra_of(call, WBI_EXTRA_COMMAND);
+
+	if (!c)
+		wb_error_set(err, WB_EINVAL, 0, where,
+			     "not a call of a command");
+	return c;
 }
 
 wb_str wb_command_saga(const wb_call *call)

@@ -16,6 +16,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/bytes.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "saga/react.h"
 
 static const char *react_state_name(uint8_t state)
@@ -128,6 +129,27 @@ static wb_code react_heard(wb_call *call, const wbi_flow_scope *scope,
 
 /* ---- running a binding --------------------------------------------------- */
 
+static wbi_flow_call react_call(const wbi_flow_scope *scope, int row)
+{
+	return (wbi_flow_call){.kind = WBI_EXTRA_FLOW,
+			       .choreography = scope->choreography,
+			       .row = row,
+			       .saga = scope->saga};
+}
+
+/* It takes `action` back: with what that kept. */
+static wb_code react_call_undoes(wbi_flow_call *f, const wbi_barrier *action,
+				 wb_error *err)
+{
+	char *kept = wbi_text_dup(action->undo);
+
+	if (!kept)
+		return WBI_FAIL(err, WB_ENOMEM, "flow: out of memory");
+	f->kept = wb_str_n(kept, action->undo.len);
+	f->undoing = (wb_step_state)action->state;
+	return WB_OK;
+}
+
 static void react_call_fini(wbi_flow_call *f)
 {
 	free(f->keep);
@@ -238,7 +260,7 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_barrier_id id =
 		wbi_flow_barrier_id(scope, at, WBI_BARRIER_DO, text);
-	wbi_flow_call f = {.choreography = c, .row = at, .saga = scope->saga};
+	wbi_flow_call f = react_call(scope, at);
 	wbi_barrier_answer answer = WBI_BARRIER_GO;
 	wb_error why = WB_ERROR_INIT;
 	wbi_barrier old;
@@ -263,8 +285,8 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	else if (c->flow->rows[at].reaction->refuses &&
 		 call->trouble == WB_OK && wbi_error_class(code, &why) == WB_CLASS_REJECT)
 		code = react_refused(call, scope, &f, &id, &why, err);
-	else if (err && err->code == WB_OK)
-		*err = why;
+	else
+		wbi_error_pass(err, &why);
 	react_call_fini(&f);
 	return code;
 }
@@ -279,7 +301,7 @@ static wb_code react_undo(wb_call *call, const wbi_flow_scope *scope, int at,
 	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_barrier_id id =
 		wbi_flow_barrier_id(scope, undone, WBI_BARRIER_UNDO, text);
-	wbi_flow_call f = {.choreography = c, .row = at, .saga = scope->saga};
+	wbi_flow_call f = react_call(scope, at);
 	wbi_barrier_answer answer = WBI_BARRIER_GO;
 	wbi_barrier row = {.state = WB_STEP_DONE}, action;
 	wb_code code =
@@ -291,15 +313,8 @@ static wb_code react_undo(wb_call *call, const wbi_flow_scope *scope, int at,
 					 ? "its action is forbidden"
 					 : "the same",
 				 &f.out, err);
-	if (code == WB_OK && action.undo.len > 0) {
-		char *kept = malloc(action.undo.len);
-
-		if (!kept)
-			return WBI_FAIL(err, WB_ENOMEM, "flow: out of memory");
-		memcpy(kept, action.undo.ptr, action.undo.len);
-		f.kept = wb_str_n(kept, action.undo.len);
-	}
-	f.undoing = (wb_step_state)action.state;
+	if (code == WB_OK)
+		code = react_call_undoes(&f, &action, err);
 	if (code == WB_OK)
 		code = react_bound(call, &f, c->bindings[at]->run, call->event,
 				   err);
@@ -341,7 +356,8 @@ wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err)
 			c->part->flow->name, WBI_SAGA_ID_MAX, saga.len);
 	wbi_flow_scope_of(call, saga, &scope);
 	code = wbi_barrier_prune(&scope.barrier, WBI_FLOW_PRUNE, err);
-	if (code == WB_OK && type >= 0)
+	WB_ASSERT(type >= 0); /* only what it names is dispatched to it */
+	if (code == WB_OK)
 		code = react_heard(call, &scope, type, err);
 	for (int i = 0; i < c->flow->row_count && code == WB_OK; i++) {
 		if (!c->own[i] || c->flow->rows[i].on != type)
@@ -364,20 +380,11 @@ static wb_code react_silence(wb_call *call, const wbi_flow_scope *scope, int at,
 	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_barrier_id id =
 		wbi_flow_barrier_id(scope, at, WBI_BARRIER_UNDO, text);
-	wbi_flow_call f = {.choreography = c, .row = at, .saga = scope->saga};
+	wbi_flow_call f = react_call(scope, at);
 	wbi_barrier row = {.state = WB_STEP_DONE};
-	wb_code code = WB_OK;
+	wb_code code = react_call_undoes(&f, action, err);
 
-	f.undoing = (wb_step_state)action->state;
-	if (action->undo.len > 0) {
-		char *kept = malloc(action->undo.len);
-
-		if (!kept)
-			return WBI_FAIL(err, WB_ENOMEM, "flow: out of memory");
-		memcpy(kept, action->undo.ptr, action->undo.len);
-		f.kept = wb_str_n(kept, action->undo.len);
-	}
-	if (c->bindings[at] && c->bindings[at]->expire)
+	if (code == WB_OK && c->bindings[at] && c->bindings[at]->expire)
 		code = react_bound(call, &f, c->bindings[at]->expire, NULL,
 				   err);
 	if (code == WB_OK)

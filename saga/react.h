@@ -5,8 +5,8 @@
 
 #include <waybill/outbox.h>
 
-#include "inbox/call.h"
 #include "saga/barrier.h"
+#include "saga/extra.h"
 #include "saga/flow.h"
 
 enum {
@@ -47,13 +47,14 @@ void wbi_flow_words_add(wbi_flow_words *words, wb_str word);
 
 /* What wb_call.extra is in a call of a binding. */
 typedef struct wbi_flow_call {
+	wbi_extra kind;
 	wb_choreography *choreography;
 	int row;
 	wb_str saga;
 	wb_step_state undoing;
 	wb_str kept; /* copy of what the step kept, in an undoing row */
 	bool pending;
-	uint8_t *keep; /* what this step keeps; own memory */
+	char *keep; /* what this step keeps; own memory */
 	size_t keep_len;
 	uint8_t *refusal; /* content type, then data */
 	size_t refusal_type_len, refusal_len;

@@ -81,16 +81,13 @@ static wb_code run_load(run *r, wb_error *err)
 	for (size_t i = 0; i < r->o->count && !r->kind; i++)
 		if (!strcmp(r->o->kinds[i].hash, r->definition))
 			r->kind = &r->o->kinds[i];
-	r->extra.orchestrator = r->o;
+	r->extra.kind = WBI_EXTRA_SAGA;
 	r->extra.id = r->id.id;
 	r->extra.reason = r->reason;
 	r->extra.data_len = r->old.data.len;
-	r->extra.data = malloc(r->old.data.len + 1);
-	if (!r->extra.data)
-		return WBI_FAIL(err, WB_ENOMEM, "saga: out of memory");
-	if (r->old.data.len > 0)
-		memcpy(r->extra.data, r->old.data.ptr, r->old.data.len);
-	return WB_OK;
+	r->extra.data = wbi_text_dup(r->old.data);
+	return r->extra.data ? WB_OK
+			     : WBI_FAIL(err, WB_ENOMEM, "saga: out of memory");
 }
 
 static wbi_barrier_scope run_scope(const run *r)
@@ -358,8 +355,7 @@ static wb_code run_local(run *r, wbi_outcome *ret, wb_error *err)
 		return call->trouble;
 	class = wbi_error_class(code, &why);
 	if (class == WB_CLASS_STOP || wbi_wants_room(code)) {
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		return code;
 	}
 	run_text(r->local_why, sizeof(r->local_why), wb_str_from(why.text));

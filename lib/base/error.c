@@ -140,6 +140,12 @@ bool wbi_wants_room(wb_code code)
 	       code == WB_ENOMEM;
 }
 
+void wbi_error_pass(wb_error *err, const wb_error *cause)
+{
+	if (err && err->code == WB_OK)
+		*err = *cause;
+}
+
 wb_class wbi_error_class(wb_code code, const wb_error *why)
 {
 	return why->class_ != WB_CLASS_NONE ? why->class_ : wb_code_class(code);

@@ -30,6 +30,10 @@ wb_code wbi_fail_errno(wb_error *err, int errnum, const char *where,
 /* There was no room, in the store or in memory: it goes on when there is. */
 bool wbi_wants_room(wb_code code);
 
+/* What happened further down is what went wrong here: set *err (unless NULL or
+ * already set) to a copy of *cause. */
+void wbi_error_pass(wb_error *err, const wb_error *cause);
+
 /* The class of `code`, unless what came with it says another. */
 wb_class wbi_error_class(wb_code code, const wb_error *why);
 

@@ -24,8 +24,7 @@ static const uint64_t KIT_MAP_BYTES = UINT64_C(1) << 30;
 
 wb_code kit_pass(wb_error *err, const wb_error *from)
 {
-	if (err && err->code == WB_OK)
-		*err = *from;
+	wbi_error_pass(err, from);
 	return from->code;
 }
 
