@@ -26,7 +26,7 @@
 enum {
 	PARTICIPANT_COMMANDS_MAX = 256,
 	PARTICIPANT_KEEP_MAX = 64 * 1024,
-	PARTICIPANT_ATTEMPTS = 100, /* the deadline ends it before */
+	PARTICIPANT_ATTEMPTS = 100, /* of one that wants to be tried again */
 	PARTICIPANT_PRUNE = 2
 };
 
@@ -181,11 +181,18 @@ static wb_code command_run(wb_call *call, command_call *c, wb_error *why)
 	return call->trouble != WB_OK ? call->trouble : code;
 }
 
+/* It was, or has been tried often enough: that is an answer, too, and nothing
+ * of the saga waits behind it then. What wants room is not its fault. */
 static bool command_is_rejected(const wb_call *call, wb_code code,
 				const wb_error *why)
 {
-	return call->trouble == WB_OK &&
-	       wbi_error_class(code, why) == WB_CLASS_REJECT;
+	wb_class class = wbi_error_class(code, why);
+
+	if (code == WB_OK || call->trouble != WB_OK)
+		return false;
+	return class == WB_CLASS_REJECT ||
+	       (class == WB_CLASS_RETRY && !wbi_wants_room(code) &&
+		call->attempt >= PARTICIPANT_ATTEMPTS);
 }
 
 static wb_code command_do(wb_call *call, command_call *c, wb_error *err)
@@ -525,6 +532,10 @@ wb_code wb_reply(wb_call *call, wb_str content_type, wb_str data, wb_error *err)
 
 	if (!c)
 		return WB_EINVAL;
+	if (content_type.len > 255)
+		return WBI_FAIL(err, WB_ELIMIT,
+				"a content type of %zu bytes; 255 at most",
+				content_type.len);
 	code = command_copy(content_type, &c->reply_type, NULL, err);
 	return code == WB_OK ? command_copy(data, &c->reply, &c->reply_len, err)
 			     : code;

@@ -32,8 +32,9 @@ extern "C" {
 /*
  * One command. As a transactional handler's `handle`: WB_OK is done, class
  * REJECT rejected (what it wrote is taken back, the text is the reply's
- * reason), RETRY tried again with backoff until the deadline, then rejected;
- * STOP stops the participant. `event` is the command; its data is the saga's.
+ * reason), RETRY tried again with backoff: until its deadline, then it is late
+ * (an undo has none), or for the hundredth time, then it is rejected; STOP stops
+ * the participant. `event` is the command; its data is the saga's.
  */
 typedef wb_code (*wb_command_fn)(wb_call *call, const wb_event *command,
 				 wb_error *err);
