@@ -307,16 +307,13 @@ static wb_code flow_done(const wbi_flow_scope *scope, int row, wb_str undo,
 		b.reply_to = wb_str_from(r->awaits);
 	code = wbi_barrier_acted(&scope->barrier, &id, &b, err);
 	if (code == WB_OK && r->awaits) {
-		code = wbi_flow_timer_name(scope->saga, r->step, name, err);
 		wbi_put_be64(since, (uint64_t)scope->barrier.now_us);
-		if (code == WB_OK)
-			code = wbi_timer_set(
-				scope->barrier.txn, scope->barrier.tables,
-				consumer, wb_str_from(name),
-				scope->barrier.now_us +
-					(int64_t)r->within_ms * 1000,
-				wb_str_n(since, sizeof(since)), NULL, NULL,
-				err);
+		wbi_flow_timer_name(scope->saga, r->step, name);
+		code = wbi_timer_set(
+			scope->barrier.txn, scope->barrier.tables, consumer,
+			wb_str_from(name),
+			scope->barrier.now_us + (int64_t)r->within_ms * 1000,
+			wb_str_n(since, sizeof(since)), NULL, NULL, err);
 	}
 	if (code == WB_OK)
 		code = wbi_flow_note(scope, &entry, err);
@@ -363,14 +360,6 @@ wb_code wb_flow_begin(wb_choreography *choreography, MDB_txn *txn,
 	return code;
 }
 
-static const char *flow_state_name(uint8_t state)
-{
-	static const char *const names[] = {"not begun", "pending", "done",
-					    "refused", "undone"};
-
-	return state < WBI_COUNT(names) ? names[state] : "unknown";
-}
-
 wb_code wb_flow_complete(wb_choreography *choreography, MDB_txn *txn,
 			 const char *step, wb_str saga, const wb_event *event,
 			 wb_str undo, wb_error *err)
@@ -402,16 +391,15 @@ wb_code wb_flow_complete(wb_choreography *choreography, MDB_txn *txn,
 				"pending",
 				choreography->part->flow->name, step,
 				(int)saga.len, saga.ptr,
-				flow_state_name(old.state));
+				wbi_step_state_name(old.state));
 	if (code == WB_OK && event)
 		code = flow_append(&scope, row, event, err);
 	if (code == WB_OK)
-		code = wbi_flow_timer_name(saga, step, name, err);
-	if (code == WB_OK)
-		code = wbi_timer_cancel(txn, choreography->tables,
-					wb_str_from(choreography->handler_name),
-					wb_str_from(name), NULL,
-					scope.barrier.now_us, err);
+		code = wbi_timer_cancel(
+			txn, choreography->tables,
+			wb_str_from(choreography->handler_name),
+			wb_str_from(wbi_flow_timer_name(saga, step, name)),
+			NULL, scope.barrier.now_us, err);
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
 	return flow_done(&scope, row, undo, event, "pending -> done", err);

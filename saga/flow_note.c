@@ -82,18 +82,23 @@ wb_code wbi_flow_check_emit(const wb_choreography *choreography, int row,
 				: "nothing");
 }
 
-wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
-			    wb_error *err)
+char *wbi_flow_timer_name(wb_str saga, const char *step, char ret[256])
 {
 	int len = snprintf(ret, 256, "%.*s/%s", (int)saga.len, saga.ptr, step);
 
 	_Static_assert(WBI_SAGA_ID_MAX + 1 + WBI_SAGA_STEP_MAX <= 255,
 		       "a timer's name");
-	if (len < 0 || len > 255)
-		return WBI_FAIL(err, WB_EINVAL,
-				"flow: the id of a saga is too "
-				"long");
-	return WB_OK;
+	WB_ASSERT(len > 0 && len < 256);
+	return ret;
+}
+
+const char *wbi_step_state_name(uint8_t state)
+{
+	static const char *const names[] = {"none", "pending", "done",
+					    "refused", "undone"};
+
+	WB_ASSERT(state < WBI_COUNT(names));
+	return names[state];
 }
 
 /* ---- what it is at ------------------------------------------------------- */
@@ -154,14 +159,13 @@ static wb_code note_deadline(const wbi_flow_scope *scope, const wb_reaction *r,
 			wb_str_eq(old->step, wb_str_from(r->step));
 	char name[256];
 	wbi_work row;
-	wb_code code = wbi_flow_timer_name(scope->saga, r->step, name, err);
+	wb_code code;
 
 	*ret = was_over ? old->deadline_us
 			: barrier->last_us + (int64_t)r->within_ms * 1000;
-	id.key = wb_str_from(name);
-	if (code == WB_OK)
-		code = wbi_work_first(scope->barrier.txn, c->tables, &id,
-				      &found, &row, err);
+	id.key = wb_str_from(wbi_flow_timer_name(scope->saga, r->step, name));
+	code = wbi_work_first(scope->barrier.txn, c->tables, &id, &found, &row,
+			      err);
 	if (code == WB_OK)
 		*ret = row.due_us;
 	return code == WB_ENOTFOUND ? WB_OK : code;
@@ -240,11 +244,10 @@ static void note_abandoned(const wbi_saga_row *old, const wbi_saga_entry *entry,
 {
 	wb_str reason = entry && entry->after == WB_SAGA_ABANDONED
 				? entry->text
-			: old ? old->reason
-			      : WB_STR_NULL;
+				: old->reason;
 
-	snprintf(n->reason, sizeof(n->reason), "%.*s",
-		 (int)(reason.len < 400 ? reason.len : 400), reason.ptr);
+	snprintf(n->reason, sizeof(n->reason), "%.*s", (int)reason.len,
+		 reason.ptr);
 	n->waits = false;
 	n->row.step = n->row.awaits = WB_STR_NULL;
 	n->row.deadline_us = 0;

@@ -34,8 +34,8 @@ static wb_code order_end_wait(wb_call *call, const wbi_flow_scope *scope,
 	wbi_barrier_id id =
 		wbi_flow_barrier_id(scope, at, WBI_BARRIER_DO, text);
 	wbi_barrier row;
-	wb_code code = wbi_barrier_get(scope->barrier.txn, c->tables, &id, &row,
-				       err);
+	wb_code code =
+		wbi_barrier_get(scope->barrier.txn, c->tables, &id, &row, err);
 
 	if (code != WB_OK)
 		return code == WB_ENOTFOUND ? WB_OK : code;
@@ -45,10 +45,8 @@ static wb_code order_end_wait(wb_call *call, const wbi_flow_scope *scope,
 	} else if (row.state != WB_STEP_PENDING) {
 		return WB_OK;
 	}
-	if (code == WB_OK)
-		code = wbi_flow_timer_name(scope->saga,
-					   c->flow->rows[at].reaction->step,
-					   name, err);
+	wbi_flow_timer_name(scope->saga, c->flow->rows[at].reaction->step,
+			    name);
 	if (code == WB_OK)
 		code = wb_timer_cancel(call, wb_str_from(name), err);
 	return code == WB_ENOTFOUND ? WB_OK : code;
@@ -82,10 +80,10 @@ static wb_code order_abandon(wb_call *call, const wbi_flow_scope *scope,
 wb_code wbi_flow_order(wb_call *call, const wb_timer *timer, wb_error *err)
 {
 	const wb_choreography *c = call->handler->ctx;
-	wbi_saga_id id = {.kind = WBI_SAGA_FLOW,
-			  .id = wb_str_n(timer->name.ptr,
-					 timer->name.len - ORDER_SUFFIX),
-			  .name = wb_str_from(c->part->flow->name)};
+	wbi_saga_id id = {
+		.kind = WBI_SAGA_FLOW,
+		.id = wb_str_n(timer->name.ptr, timer->name.len - ORDER_SUFFIX),
+		.name = wb_str_from(c->part->flow->name)};
 	const char *refusal = NULL;
 	wbi_flow_scope scope;
 	wbi_order order;

@@ -142,7 +142,8 @@ static wb_code orchestrator_order(wb_call *call, const wb_timer *timer,
 	in->in = wb_str_from("operator");
 	in->input.kind = WBI_INPUT_VERB;
 	in->input.verb = (wbi_verb)order.verb;
-	/* cppcheck-suppress autoVariables ; it is used in the call below only */
+	/* cppcheck-suppress autoVariables ; it is used in the call below only
+	 */
 	in->order = &order;
 	return wbi_saga_run(call, in, err);
 }

@@ -246,10 +246,11 @@ static wb_code command_undo(wb_call *call, command_call *c,
 	code = command_run(call, c, &why);
 	free(kept);
 	if (command_is_rejected(call, code, &why))
-		return command_answer(call, c, "rejected",
-				      reply_reason(wb_str_from(why.text), reason),
-				      wb_str_from(c->reply_type),
-				      wb_str_n(c->reply, c->reply_len), err);
+		return command_answer(
+			call, c, "rejected",
+			reply_reason(wb_str_from(why.text), reason),
+			wb_str_from(c->reply_type),
+			wb_str_n(c->reply, c->reply_len), err);
 	if (code != WB_OK) {
 		wbi_error_pass(err, &why);
 		return code;
@@ -347,8 +348,7 @@ static wb_code participant_handle(wb_call *call, const wb_event *event,
 				  wb_error *err)
 {
 	participant *p = call->handler->ctx;
-	command_call c = {
-		.kind = WBI_EXTRA_COMMAND, .p = p, .event = event};
+	command_call c = {.kind = WBI_EXTRA_COMMAND, .p = p, .event = event};
 	int64_t deadline_us;
 	wb_code code;
 

@@ -19,14 +19,6 @@
 #include "lib/base/text.h"
 #include "saga/react.h"
 
-static const char *react_state_name(uint8_t state)
-{
-	static const char *const names[] = {"none", "pending", "done",
-					    "refused", "undone"};
-
-	return state < WBI_COUNT(names) ? names[state] : "?";
-}
-
 void wbi_flow_scope_of(wb_call *call, wb_str saga, wbi_flow_scope *ret)
 {
 	wb_choreography *c = call->handler->ctx;
@@ -68,11 +60,9 @@ static wb_code react_wait(wb_call *call, const wbi_flow_scope *scope, int row,
 	const wb_reaction *r = scope->choreography->flow->rows[row].reaction;
 	char name[256];
 	uint8_t since[8];
-	wb_code code = wbi_flow_timer_name(scope->saga, r->step, name, err);
 
 	wbi_put_be64(since, (uint64_t)call->now_us);
-	if (code != WB_OK)
-		return code;
+	wbi_flow_timer_name(scope->saga, r->step, name);
 	return wb_timer_set(call, wb_str_from(name),
 			    call->now_us + (int64_t)r->within_ms * 1000,
 			    wb_str_n(since, sizeof(since)), err);
@@ -82,12 +72,11 @@ static wb_code react_wait_no_more(wb_call *call, const wbi_flow_scope *scope,
 				  int row, wb_error *err)
 {
 	char name[256];
-	wb_code code = wbi_flow_timer_name(
-		scope->saga,
-		scope->choreography->flow->rows[row].reaction->step, name, err);
+	const wb_reaction *r = scope->choreography->flow->rows[row].reaction;
+	wb_code code;
 
-	if (code == WB_OK)
-		code = wb_timer_cancel(call, wb_str_from(name), err);
+	wbi_flow_timer_name(scope->saga, r->step, name);
+	code = wb_timer_cancel(call, wb_str_from(name), err);
 	return code == WB_ENOTFOUND ? WB_OK : code;
 }
 
@@ -248,7 +237,7 @@ static wb_code react_acted(wb_call *call, const wbi_flow_scope *scope,
 		code = react_wait(call, scope, f->row, err);
 	if (code == WB_OK)
 		code = react_log(call, scope, f->row, "none",
-				 react_state_name(row.state), &f->out, err);
+				 wbi_step_state_name(row.state), &f->out, err);
 	return code;
 }
 
@@ -272,7 +261,7 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	if (answer != WBI_BARRIER_GO)
 		return react_log(call, scope, at,
 				 old.tombstone ? "undone before it came"
-					       : react_state_name(old.state),
+					       : wbi_step_state_name(old.state),
 				 old.tombstone ? "refused" : "the same",
 				 &nothing, err);
 	if (c->flow->rows[at].reaction->refuses)
@@ -283,7 +272,8 @@ static wb_code react_do(wb_call *call, const wbi_flow_scope *scope, int at,
 	if (code == WB_OK)
 		code = react_acted(call, scope, &f, &id, err);
 	else if (c->flow->rows[at].reaction->refuses &&
-		 call->trouble == WB_OK && wbi_error_class(code, &why) == WB_CLASS_REJECT)
+		 call->trouble == WB_OK &&
+		 wbi_error_class(code, &why) == WB_CLASS_REJECT)
 		code = react_refused(call, scope, &f, &id, &why, err);
 	else
 		wbi_error_pass(err, &why);
@@ -324,8 +314,8 @@ static wb_code react_undo(wb_call *call, const wbi_flow_scope *scope, int at,
 		code = react_wait_no_more(call, scope, undone, err);
 	if (code == WB_OK)
 		code = react_log(call, scope, undone,
-				 react_state_name((uint8_t)f.undoing), "undone",
-				 &f.out, err);
+				 wbi_step_state_name((uint8_t)f.undoing),
+				 "undone", &f.out, err);
 	react_call_fini(&f);
 	return code;
 }
@@ -393,8 +383,8 @@ static wb_code react_silence(wb_call *call, const wbi_flow_scope *scope, int at,
 		code = react_say(call, &f, wb_str_from(r->silence), err);
 	if (code == WB_OK)
 		code = react_log(call, scope, at,
-				 react_state_name((uint8_t)f.undoing), "undone",
-				 &f.out, err);
+				 wbi_step_state_name((uint8_t)f.undoing),
+				 "undone", &f.out, err);
 	react_call_fini(&f);
 	return code;
 }

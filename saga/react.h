@@ -91,8 +91,10 @@ wb_code wbi_flow_note(const wbi_flow_scope *scope, const wbi_saga_entry *entry,
 void wbi_flow_scope_of(wb_call *call, wb_str saga, wbi_flow_scope *ret);
 
 /* The timer of a waiting step, from when its barrier was last written. */
-wb_code wbi_flow_timer_name(wb_str saga, const char *step, char ret[256],
-			    wb_error *err);
+char *wbi_flow_timer_name(wb_str saga, const char *step, char ret[256]);
+
+/* "none", "pending", ... of a wb_step_state. */
+const char *wbi_step_state_name(uint8_t state);
 
 /* For the handler. */
 wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err);

@@ -49,6 +49,10 @@ typedef struct services {
 	int count;
 } services;
 
+/* Of a group of tests: directories in memory where there is some. Nothing here
+ * is about the disk, and every commit would wait for it. */
+int services_in_memory(void **state);
+
 void services_init(services *r, const char *dir, uint64_t seed,
 		   const service_kind *kinds, int count,
 		   const wb_routes *routes);

@@ -118,8 +118,8 @@ static void tell_as(rig *r, const char *type, const told *t)
 	wb_event e = {.type = wb_str_from(type),
 		      .reply_to = t->unanswered ? WB_STR_NULL : S("booking"),
 		      .headers = headers};
-	size_t len = wbi_time_format(wb_test_now_us(r->test) + t->wait_us,
-				     deadline);
+	size_t len =
+		wbi_time_format(wb_test_now_us(r->test) + t->wait_us, deadline);
 
 	if (t->saga)
 		headers[e.header_count++] =
