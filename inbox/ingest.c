@@ -380,6 +380,35 @@ static void ingest_room(wbi_ingest *ingest)
 	wbi_log(ingest->log, WB_LOG_INFO, "ingest: there is room again");
 }
 
+/*
+ * One ack for all that is committed within INGEST_ACK_US: a quorum queue syncs
+ * its log for each, and the next message waits for that. At once where it may
+ * matter: on a young connection, so that a worker that keeps dying gets on; when
+ * the broker could come to wait for it; and when no more is taken.
+ */
+static bool ingest_must_ack(const wbi_ingest *ingest)
+{
+	uint32_t most = ingest->options->prefetch / 4;
+
+	if (most > INGEST_ACK_MANY)
+		most = INGEST_ACK_MANY;
+	return ingest->ack_count >= most || ingest->stopping ||
+	       ingest->paused || ingest->now_us >= ingest->ack_at_us;
+}
+
+void wbi_ingest_owe_ack(wbi_ingest *ingest, uint64_t delivery, uint32_t count)
+{
+	bool young = ingest->now_us - ingest->taking_since_us < INGEST_YOUNG_US;
+
+	if (ingest->ack_due == 0) {
+		ingest->ack_count = 0;
+		ingest->ack_at_us =
+			ingest->now_us + (young ? 0 : INGEST_ACK_US);
+	}
+	ingest->ack_due = delivery;
+	ingest->ack_count += count;
+}
+
 static void ingest_ack(wbi_ingest *ingest)
 {
 	wb_code code;
@@ -390,6 +419,8 @@ static void ingest_ack(wbi_ingest *ingest)
 		ingest->ack_due = 0; /* it will come again, and be known */
 		return;
 	}
+	if (!ingest_must_ack(ingest))
+		return;
 	code = wb_broker_ack(ingest->broker, ingest->ack_due, true, NULL);
 	if (code == WB_EAGAIN)
 		return;
@@ -527,7 +558,10 @@ static int64_t ingest_deadline(const wbi_ingest *ingest)
 	if (ingest->again)
 		return ingest->now_us + ingest->options->pause_us;
 	if (ingest->ack_due > 0)
-		at = ingest_min(at, ingest->now_us + INGEST_ACK_AGAIN_US);
+		at = ingest_min(at,
+				ingest->now_us < ingest->ack_at_us
+					? ingest->ack_at_us
+					: ingest->now_us + INGEST_ACK_AGAIN_US);
 	if (ingest->stopping)
 		return ingest_min(at, ingest->stop_at_us);
 	if (ingest->paused)

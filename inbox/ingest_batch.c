@@ -344,7 +344,8 @@ static void write_is_durable(batch_write *w, const wbi_ingest_status *status)
 	ingest->stat.appended += w->appended;
 	ingest->stat.duplicates += w->duplicates;
 	ingest->stat.refused += w->refused;
-	ingest->ack_due = batch->items[w->at - 1].delivery;
+	wbi_ingest_owe_ack(ingest, batch->items[w->at - 1].delivery,
+			   w->at - batch->done);
 	batch->done = w->at;
 	if (batch->done == batch->count)
 		batch_clear(batch);

@@ -29,6 +29,9 @@ enum {
 	INGEST_PAUSE_MAX_US = 300000000, /* holding deliveries unacked: RabbitMQ
 				      closes the channel after 30 minutes */
 	INGEST_STATUS_US = 1000000,      /* between two writes of the row */
+	INGEST_ACK_US = 10000,  /* an ack may wait so long for the next, ... */
+	INGEST_ACK_MANY = 250,  /* ... not for more deliveries than these, ... */
+	INGEST_YOUNG_US = 1000000, /* ... and not on a connection as young */
 	INGEST_ACK_AGAIN_US = 5000,      /* the socket takes nothing just now */
 	INGEST_CLOSE_US = 500000 /* the broker's goodbye is awaited so long */
 };
@@ -96,6 +99,8 @@ struct wbi_ingest {
 	ingest_batch batch;
 	uint32_t take;     /* at most so many per commit: less, near the mark */
 	uint64_t ack_due;  /* committed and not acked up to here; 0: nothing */
+	uint64_t ack_count; /* deliveries that it acks */
+	int64_t ack_at_us;  /* it waits no longer */
 	uint32_t share_us; /* of work in a transaction */
 	const wbi_ingest_join *join; /* in the commit of a batch; NULL */
 	bool again;        /* there is more to do at once */
@@ -118,6 +123,9 @@ struct wbi_ingest {
 /* ingest.c */
 void wbi_ingest_trouble(wbi_ingest *ingest, wb_log_level level,
 			const wb_error *why, const char *doing);
+
+/* Deliveries up to this one are committed, `count` of them more than before. */
+void wbi_ingest_owe_ack(wbi_ingest *ingest, uint64_t delivery, uint32_t count);
 
 /* ingest_topology.c */
 

@@ -129,8 +129,10 @@ static wb_code worker_look(wb_worker *worker, wb_error *err)
 	wb_code code;
 
 	worker->look_at_us = INT64_MAX;
-	if (last == worker->seen_txn)
+	if (last == worker->seen_txn) {
+		worker->look_pause_us = WORKER_LOOK_MIN_US;
 		return WB_OK;
+	}
 	code = wbi_txn_begin(env, false, &txn, &why);
 	if (code != WB_OK && wbi_lmdb_is_resized(why.foreign)) {
 		code = worker_adopt_map(worker, err);
@@ -146,8 +148,11 @@ static wb_code worker_look(wb_worker *worker, wb_error *err)
 	if (seen != worker->seen_txn)
 		worker->wake_dispatch = worker->wake_relay = true;
 	worker->seen_txn = seen;
-	if (seen != last)
-		worker->look_at_us = worker->now_us + WORKER_LOOK_US;
+	if (seen == last)
+		return WB_OK;
+	worker->look_at_us = worker->now_us + worker->look_pause_us;
+	worker->look_pause_us = worker_min(2 * worker->look_pause_us,
+					   WORKER_LOOK_MAX_US);
 	return WB_OK;
 }
 

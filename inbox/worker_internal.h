@@ -16,7 +16,8 @@ enum {
 	WORKER_OWN_RETRY_MS = 200,
 	WORKER_READERS_MS = 60000,
 	WORKER_CLOSE_US = 2000000, /* a broker's goodbye is awaited so long */
-	WORKER_LOOK_US = 1000,     /* to see a commit that is on its way */
+	WORKER_LOOK_MIN_US = 50,   /* to see a commit that is on its way ... */
+	WORKER_LOOK_MAX_US = 1000, /* ... twice as long each time */
 	WORKER_QUIET_US = 300000,  /* until idle: nothing came for so long */
 	WORKER_STUCK_US = 3000000, /* until idle: without room for so long */
 	WORKER_NAP_US = 1000,      /* of a pause slept within a dispatch */
@@ -62,6 +63,7 @@ struct wb_worker {
 	uint64_t own_txn;    /* the last of our own; 0: none yet */
 	int64_t alone_at_us; /* no other writer was seen for so long then */
 	int64_t look_at_us;  /* one is on its way; INT64_MAX: none */
+	int64_t look_pause_us;
 	bool wake_dispatch, wake_relay;
 	worker_turn turn;
 	int64_t pause_until_us; /* no write transaction of ours before */

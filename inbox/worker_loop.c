@@ -88,7 +88,9 @@ static wb_code loop_relay(wb_worker *worker, bool ready, wb_error *err)
 }
 
 /* The pause between two transactions is slept here, not waited for: with more
- * to take in the consumer's descriptor stays readable all the while. */
+ * to take in the consumer's descriptor stays readable all the while. Before the
+ * next step, not behind the last: the host has its thread back as soon as what
+ * was handled is durable. */
 static void loop_nap(const wb_worker *worker)
 {
 	int64_t now_us = worker->clock->mono_us(worker->clock->ctx);
@@ -103,15 +105,16 @@ static void loop_nap(const wb_worker *worker)
 	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
-static wb_code loop_steps(wb_worker *worker, bool wake, wb_error *err)
+/* That the file was written needs no word: a step sees by itself what was
+ * committed, and most of it is our own. */
+static wb_code loop_steps(wb_worker *worker, wb_error *err)
 {
 	const wb_clock *clock = worker->clock;
 	wb_code code = WB_OK;
 
 	for (int i = 0; i < LOOP_STEPS && code == WB_OK; i++) {
-		code = wb_worker_step(worker, wake, err);
-		wake = false;
 		loop_nap(worker);
+		code = wb_worker_step(worker, false, err);
 		if (wb_worker_deadline_us(worker) > clock->mono_us(clock->ctx))
 			break;
 	}
@@ -123,7 +126,7 @@ wb_code wb_worker_dispatch(wb_worker *worker, wb_error *err)
 	wbi_woken woken = wbi_loop_woken(&worker->loop, worker->store_watch);
 	wb_code code;
 
-	code = loop_steps(worker, woken.file, err);
+	code = loop_steps(worker, err);
 	if (code == WB_OK)
 		code = loop_add_parts(worker, err);
 	if (code == WB_OK)

@@ -566,8 +566,10 @@ static void relay_look(wb_relay *relay, bool wake)
 	bool behind = wbi_window_high(relay->lanes[RELAY_MAIN].window) <
 		      relay->head;
 
-	if (wake)
+	if (wake) {
 		relay->look = true;
+		relay->look_pause_us = RELAY_LOOK_MIN_US;
+	}
 	if (wake && !behind) {
 		relay->look_at_us[0] = relay->now_us + 1000;
 		relay->look_at_us[1] = relay->now_us + 5000;

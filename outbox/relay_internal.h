@@ -33,6 +33,8 @@ enum {
 	RELAY_STATUS_MS = 1000,
 	RELAY_REFUSED_MS = 1000, /* between commits that found no room */
 	RELAY_READERS_MS = 60000,
+	RELAY_LOOK_MIN_US = 50, /* to see a commit that is on its way ... */
+	RELAY_LOOK_MAX_US = 1000, /* ... twice as long each time */
 	RELAY_CLOSE_US = 100000, /* the broker's goodbye is awaited so long */
 	RELAY_NACK_MIN_MS = 5,
 	RELAY_NACK_MAX_MS = 5000
@@ -149,6 +151,7 @@ struct wb_relay {
 	uint64_t head;
 	bool look;           /* the store may have more than `head` */
 	int64_t look_at_us[2]; /* after an empty wake */
+	int64_t look_pause_us; /* of a commit that cannot be seen yet */
 	relay_exchange *exchanges; /* RELAY_EXCHANGES_MAX */
 	size_t exchange_count;
 	uint16_t route_exchange[WB_ROUTES_MAX + 1]; /* by route */

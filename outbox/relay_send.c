@@ -421,6 +421,23 @@ static wb_code lane_pump(wb_relay *relay, relay_lane *lane, MDB_txn *txn,
 
 /* ---- the pump ------------------------------------------------------------ */
 
+/*
+ * A commit that waits for the disk has its number before a reader sees it: then
+ * look soon, and half as often each time, since its process may have died there.
+ */
+static void pump_look_again(wb_relay *relay, MDB_txn *txn)
+{
+	uint64_t last = wbi_env_last_txn(wb_store_env(relay->store));
+	int64_t at_us = relay->now_us + relay->look_pause_us;
+
+	if (last == wbi_txn_id(txn) ||
+	    relay->look_pause_us >= RELAY_LOOK_MAX_US)
+		return;
+	if (at_us < relay->look_at_us[0])
+		relay->look_at_us[0] = at_us;
+	relay->look_pause_us *= 2;
+}
+
 static wb_code pump_head(wb_relay *relay, MDB_txn *txn, wb_error *err)
 {
 	uint64_t first, head, was = relay->head;
@@ -434,6 +451,8 @@ static wb_code pump_head(wb_relay *relay, MDB_txn *txn, wb_error *err)
 	relay->head = head;
 	if (head > was) /* an answered wake needs no second look */
 		relay->look_at_us[0] = relay->look_at_us[1] = INT64_MAX;
+	else
+		pump_look_again(relay, txn);
 	if (wbi_window_high(relay->lanes[RELAY_MAIN].window) >= head)
 		relay->look = false;
 	return WB_OK;

@@ -31,6 +31,62 @@ static void events_are_committed_then_acked(void **state)
 	ingest_rig_fini(&rig);
 }
 
+enum { CALM_MS = 1000, ACK_MS = 10 };
+
+static void acks_of_a_connection_that_lasts_go_together(void **state)
+{
+	test_place *place = *state;
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 1); /* a young one does not wait */
+	ingest_rig_run(&rig, 2);
+	assert_int_equal(ingest_rig_queue(&rig).acked, 1);
+	ingest_rig_run(&rig, CALM_MS);
+	for (unsigned i = 2; i <= ACK_MS; i++) {
+		ingest_rig_fill(&rig, i, i);
+		ingest_rig_run(&rig, 1);
+		assert_int_equal(ingest_rig_count(&rig), i);
+		assert_int_equal(ingest_rig_queue(&rig).acked, 1);
+		assert_false(ingest_rig_stat(&rig).idle);
+	}
+	assert_in_range(wbi_ingest_deadline_us(rig.ingest), rig.clock.mono_us,
+			rig.clock.mono_us + 1000);
+	ingest_rig_run(&rig, 3);
+	assert_int_equal(ingest_rig_queue(&rig).acked, ACK_MS);
+	assert_true(ingest_rig_stat(&rig).idle);
+	ingest_rig_fini(&rig);
+}
+
+static void acks_do_not_wait_while_the_broker_may(void **state)
+{
+	test_place *place = *state;
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	rig.options.prefetch = 8;
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_run(&rig, CALM_MS);
+	ingest_rig_fill(&rig, 1, 1);
+	ingest_rig_run(&rig, 2);
+	assert_int_equal(ingest_rig_count(&rig), 1);
+	assert_int_equal(ingest_rig_queue(&rig).acked, 0);
+	ingest_rig_fill(&rig, 2, 2); /* a quarter of the prefetch */
+	ingest_rig_run(&rig, 2);
+	assert_int_equal(ingest_rig_queue(&rig).acked, 2);
+	/* Nor when it is told to stop. */
+	ingest_rig_fill(&rig, 3, 3);
+	ingest_rig_run(&rig, 1);
+	assert_int_equal(ingest_rig_count(&rig), 3);
+	wbi_ingest_stop(rig.ingest);
+	ingest_rig_run(&rig, 2);
+	assert_int_equal(ingest_rig_queue(&rig).acked, 3);
+	ingest_rig_fini(&rig);
+}
+
 static void what_the_event_says_is_in_the_inbox(void **state)
 {
 	test_place *place = *state;
@@ -297,6 +353,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(events_are_committed_then_acked),
+		CASE(acks_of_a_connection_that_lasts_go_together),
+		CASE(acks_do_not_wait_while_the_broker_may),
 		CASE(what_the_event_says_is_in_the_inbox),
 		CASE(what_comes_twice_is_counted_and_kept_once),
 		CASE(a_crash_at_any_step_loses_and_doubles_nothing),

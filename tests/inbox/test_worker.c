@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "lib/base/assert.h"
 #include "tests/inbox/worker_rig.h"
 #include "tests/support/place.h"
 
@@ -73,6 +74,35 @@ static void a_step_commits_once_at_most(void **state)
 		assert_in_range(wbi_env_last_txn(env) - before, 0, 1);
 	}
 	worker_rig_assert_seen(&r, EVENTS);
+	worker_rig_fini(&r);
+}
+
+/* It can be seen a little later: soon enough, and not without a pause. */
+static void a_commit_on_its_way_is_looked_for_soon(void **state)
+{
+	static const int64_t pauses_us[] = {50, 100, 200, 400, 800, 1000, 1000};
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	wb_handler h;
+	worker_rig r;
+
+	worker_rig_init(&r, place->store, true);
+	r.options.relay = NULL;
+	h = worker_rig_handler(&r, "count");
+	worker_rig_start(&r, &h);
+	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_until_idle(&r);
+	test_store_commit_pending(place->store, true);
+	for (size_t i = 0; i < WBI_COUNT(pauses_us); i++) {
+		assert_ok(wb_worker_step(r.worker, false, &err), err);
+		assert_int_equal(wb_worker_deadline_us(r.worker) -
+					 r.worker->now_us,
+				 pauses_us[i]);
+		fake_clock_advance_us(&r.clock, pauses_us[i]);
+	}
+	test_store_commit_pending(place->store, false);
+	assert_ok(wb_worker_step(r.worker, false, &err), err);
+	assert_int_equal(r.worker->look_at_us, INT64_MAX);
 	worker_rig_fini(&r);
 }
 
@@ -403,6 +433,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(what_is_taken_in_is_handled_emitted_and_relayed),
 		T(a_step_commits_once_at_most),
+		T(a_commit_on_its_way_is_looked_for_soon),
 		T(it_is_bound_by_what_the_handlers_name),
 		T(a_second_worker_waits_and_takes_over),
 		T(a_waiting_worker_stops_at_once),

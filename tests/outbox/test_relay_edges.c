@@ -3,6 +3,7 @@
  * commits, two lanes with one key, limits that are reached, small windows. */
 #include "tests/support/testing.h"
 
+#include "lib/base/assert.h"
 #include "lib/journal/parked.h"
 #include "outbox/parked.h"
 #include "outbox/relay_internal.h"
@@ -438,6 +439,40 @@ static void a_full_relay_environment_is_tried_again_now_and_then(void **state)
 	relay_rig_fini(rig);
 }
 
+/* ---- a commit that cannot be seen yet ------------------------------------ */
+
+/* Its process may have died in it: the relay does not look ever more often. */
+static void a_commit_on_its_way_is_looked_for_soon_then_rarely(void **state)
+{
+	static const int64_t pauses_us[] = {50, 100, 200, 400, 800};
+	relay_rig *rig = rig_of(state);
+	const char *dir = wb_store_dir(rig->store);
+	wb_error err = WB_ERROR_INIT;
+	bool wake = true;
+
+	relay_rig_start(rig);
+	relay_rig_append(rig, "a", "");
+	relay_rig_settle(rig);
+	test_store_commit_pending(dir, true);
+	for (size_t i = 0; i < WBI_COUNT(pauses_us); i++) {
+		assert_ok(wb_relay_step(rig->relay, wake, &err), err);
+		wake = false;
+		assert_int_equal(wb_relay_deadline_us(rig->relay) -
+					 rig->relay->now_us,
+				 pauses_us[i]);
+		fake_clock_advance_us(&rig->clock, pauses_us[i]);
+	}
+	assert_ok(wb_relay_step(rig->relay, false, &err), err);
+	assert_true(wb_relay_deadline_us(rig->relay) - rig->relay->now_us >
+		    3000);
+	test_store_commit_pending(dir, false);
+	/* Nothing of it is left to look for. */
+	assert_ok(wb_relay_step(rig->relay, true, &err), err);
+	assert_int_equal(wb_relay_deadline_us(rig->relay) - rig->relay->now_us,
+			 1000);
+	relay_rig_fini(rig);
+}
+
 /* ---- a broker that is not as it should be -------------------------------- */
 
 static void a_broker_that_is_up_already_is_made_our_own(void **state)
@@ -476,6 +511,7 @@ int main(void)
 		T(what_is_parked_stays_under_its_limit),
 		T(releases_to_a_missing_exchange_stand_in_nobodys_way),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
+		T(a_commit_on_its_way_is_looked_for_soon_then_rarely),
 		T(a_broker_that_is_up_already_is_made_our_own),
 		T(draining_waits_without_spinning),
 		T(a_full_relay_environment_is_tried_again_now_and_then),

@@ -9,6 +9,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/assert.h"
@@ -141,6 +142,39 @@ void test_store_make_old(const char *dir)
 	assert_int_equal(mdb_del(txn, dbi, &key, NULL), 0);
 	assert_int_equal(mdb_txn_commit(txn), 0);
 	mdb_env_close(env);
+}
+
+enum { META_NUMBER_AT = 144 }; /* of a meta page; LMDB 0.9, 64 bits */
+
+/* The older of the two gets the next number, or the newer its old one. */
+static bool place_number_meta(const char *path, bool pending)
+{
+	off_t page = sysconf(_SC_PAGESIZE), at = META_NUMBER_AT;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	ssize_t size = sizeof(uint64_t);
+	uint64_t number[2];
+	bool second;
+
+	if (pread(fd, &number[0], sizeof(*number), at) != size ||
+	    pread(fd, &number[1], sizeof(*number), at + page) != size)
+		return false;
+	second = (number[1] > number[0]) != pending;
+	number[second] += pending ? 2 : (uint64_t)-2;
+	return pwrite(fd, &number[second], sizeof(*number),
+		      second ? at + page : at) == size;
+}
+
+/* A process of its own: this one would lose LMDB's locks with the file. */
+void test_store_commit_pending(const char *dir, bool pending)
+{
+	const char *path = test_path(dir, "data.mdb");
+	int status = 1;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(!place_number_meta(path, pending));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 }
 
 static wb_str place_data(unsigned number, char buf[32])

@@ -33,6 +33,10 @@ wb_store *test_store_make(const char *dir);
 /* Take away the tables that stores did not have before there was an inbox. */
 void test_store_make_old(const char *dir);
 
+/* A commit of another process has its number in its meta page and can be read by
+ * nobody yet, as while it waits for the disk; false: it never was. */
+void test_store_commit_pending(const char *dir, bool pending);
+
 /* Commit `count` events in one transaction, data "event N" with N from
  * `number` on; returns the position of the first. */
 uint64_t test_append(wb_store *store, unsigned number, size_t count);
