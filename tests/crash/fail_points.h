@@ -28,6 +28,7 @@ extern const fail_work fail_outbox;
 extern const fail_work fail_stream;
 extern const fail_work fail_routes;
 extern const fail_work fail_brokers;
+extern const fail_work fail_amqp;
 extern const fail_work fail_relay;
 extern const fail_work fail_worker;
 extern const fail_work fail_sagas;
@@ -37,6 +38,9 @@ extern const fail_work fail_upkeep;
 
 /* Of a work that does something that must not fail, in the middle. */
 void fail_hold(bool held);
+
+/* So many blocks a library may lose, or keep, when it finds no memory. */
+void fail_allow_blocks(long count);
 
 /*
  * What a part that goes on by itself may say in a step: nothing, or that it has

@@ -15,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/vfs.h>
@@ -35,6 +36,9 @@ static const int of_room[] = {ENOSPC};
 static const int of_memory[] = {ENOMEM};
 static const int of_process[] = {EAGAIN};
 static const int of_wait[] = {EINTR};
+static const int of_connect[] = {ENETUNREACH, ETIMEDOUT, ECONNREFUSED};
+static const int of_send[] = {EPIPE, ECONNRESET, EAGAIN, EINTR};
+static const int of_recv[] = {ECONNRESET, ETIMEDOUT, EAGAIN, EINTR};
 
 #define FAILS(call, codes)                                                     \
 	fail_now(FAIL_SYSTEM, call, codes, WBI_COUNT(codes), &errno)
@@ -166,19 +170,23 @@ int __wrap_posix_fallocate(int fd, off_t from, off_t size)
 /* ---- what wakes, and what runs ------------------------------------------- */
 
 FAILING(epoll_create1, of_descriptor, int, (int flags), (flags))
-FAILING(epoll_ctl, of_room, int,
-	(int epoll, int what, int fd, struct epoll_event *event),
-	(epoll, what, fd, event))
+int __real_epoll_ctl(int epoll, int what, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int what, int fd, struct epoll_event *event);
+
+/* What is in the set needs no room to be changed. */
+int __wrap_epoll_ctl(int epoll, int what, int fd, struct epoll_event *event)
+{
+	return what == EPOLL_CTL_ADD && FAILS("epoll_ctl", of_room)
+		       ? -1
+		       : __real_epoll_ctl(epoll, what, fd, event);
+}
+
 FAILING(epoll_wait, of_wait, int,
 	(int epoll, struct epoll_event *events, int max, int timeout_ms),
 	(epoll, events, max, timeout_ms))
 FAILING(eventfd, of_descriptor, int, (unsigned from, int flags), (from, flags))
 FAILING(timerfd_create, of_descriptor, int, (int clock, int flags),
 	(clock, flags))
-FAILING(timerfd_settime, of_memory, int,
-	(int fd, int flags, const struct itimerspec *to,
-	 struct itimerspec *ret),
-	(fd, flags, to, ret))
 FAILING(inotify_init1, of_descriptor, int, (int flags), (flags))
 FAILING(inotify_add_watch, of_room, int,
 	(int fd, const char *path, uint32_t what), (fd, path, what))
@@ -188,6 +196,19 @@ FAILING(pipe, of_descriptor, int, (int ret[2]), (ret))
 FAILING(fork, of_process, pid_t, (void), ())
 FAILING(waitpid, of_wait, pid_t, (pid_t pid, int *ret, int flags),
 	(pid, ret, flags))
+
+FAILING(socket, of_descriptor, int, (int family, int type, int protocol),
+	(family, type, protocol))
+FAILING(connect, of_connect, int,
+	(int fd, const struct sockaddr *to, socklen_t size), (fd, to, size))
+FAILING(getsockopt, of_memory, int,
+	(int fd, int level, int name, void *ret, socklen_t *size),
+	(fd, level, name, ret, size))
+FAILING(send, of_send, ssize_t,
+	(int fd, const void *from, size_t size, int flags),
+	(fd, from, size, flags))
+FAILING(recv, of_recv, ssize_t, (int fd, void *to, size_t size, int flags),
+	(fd, to, size, flags))
 
 int __real_pthread_create(pthread_t *ret, const pthread_attr_t *attributes,
 			  void *(*run)(void *), void *arg);
