@@ -45,7 +45,7 @@ static void print_prose(FILE *out, const char *text)
 			fprintf(out, "%s\n", paragraph);
 		} else {
 			for (char *p = paragraph; *p; p++)
-				*p = *p == '\n' ? ' ' : *p;
+				*p = (char)(*p == '\n' ? ' ' : *p);
 			print_wrapped(out, paragraph, 0);
 		}
 		if (end)

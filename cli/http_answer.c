@@ -71,8 +71,8 @@ static bool put_base64(answer *a, wb_str bytes)
 			     (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
 			     (left > 2 ? p[i + 2] : 0);
 		char quad[4] = {digits[n >> 18], digits[n >> 12 & 63],
-				left > 1 ? digits[n >> 6 & 63] : '=',
-				left > 2 ? digits[n & 63] : '='};
+				(char)(left > 1 ? digits[n >> 6 & 63] : '='),
+				(char)(left > 2 ? digits[n & 63] : '=')};
 
 		ok = put(a, quad, sizeof(quad));
 	}

@@ -60,8 +60,8 @@ static char *base64(wb_str bytes)
 
 		*out++ = digits[v >> 18];
 		*out++ = digits[v >> 12 & 63];
-		*out++ = left > 1 ? digits[v >> 6 & 63] : '=';
-		*out++ = left > 2 ? digits[v & 63] : '=';
+		*out++ = (char)(left > 1 ? digits[v >> 6 & 63] : '=');
+		*out++ = (char)(left > 2 ? digits[v & 63] : '=');
 	}
 	if (text)
 		*out = '\0';

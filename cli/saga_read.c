@@ -114,10 +114,11 @@ static void read_verbs(json_t *object, uint32_t verbs)
 {
 	json_t *list = put_array(object, "possible");
 
-	for (uint8_t verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
+	for (unsigned verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
 		if (verbs & 1u << verb)
 			json_array_append_new(
-				list, json_string(wbi_verb_name(verb)));
+				list,
+				json_string(wbi_verb_name((uint8_t)verb)));
 }
 
 static wb_code read_machine(reading *r, const wbi_saga_row *row, wb_error *err)

@@ -183,7 +183,7 @@ static wb_code forget_unknown(const forget_run *run, wb_error *err)
 
 static wb_code forget_all(forget_run *run, wb_error *err)
 {
-	const struct timespec pause = {0, FORGET_PAUSE_US * 1000};
+	const struct timespec pause = {0, FORGET_PAUSE_US * 1000L};
 	bool ended = false;
 	wb_code code = WB_OK;
 

@@ -63,7 +63,7 @@ static void set_defaults(wb_worker_options *o)
 	     o->backoff_min_ms > 10000 ? o->backoff_min_ms : 10000);
 	fill(&o->drain_ms, 5000);
 	if (o->dedupe_s == 0)
-		o->dedupe_s = 7 * 86400;
+		o->dedupe_s = 7UL * 86400;
 	o->limits = wbi_limits_of(&o->limits);
 }
 

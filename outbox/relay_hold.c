@@ -93,10 +93,8 @@ static void hold_probe(wb_relay *relay, size_t index)
 
 	if (exchange->asked)
 		return;
-	if (exchange->suspect)
-		hold_ask(relay, index);
-	else if (exchange->state == RELAY_HELD &&
-		 relay->now_us >= exchange->probe_at_us)
+	if (exchange->suspect || (exchange->state == RELAY_HELD &&
+				  relay->now_us >= exchange->probe_at_us))
 		hold_ask(relay, index);
 }
 

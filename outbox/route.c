@@ -85,7 +85,7 @@ static size_t find_exact(const wb_routes *routes, wb_str type)
 
 const wb_route *wb_routes_match(const wb_routes *routes, wb_str type)
 {
-	size_t found = routes->count;
+	size_t found;
 
 	if (routes->count == 0)
 		return &routes->table[0].route;

@@ -49,7 +49,7 @@ static wb_code diff_position(diff_side *side, uint64_t *ret, wb_error *err)
 
 static wb_code diff_meet(diff *d, uint32_t timeout_ms, wb_error *err)
 {
-	const struct timespec nap = {0, DIFF_NAP_MS * 1000000};
+	const struct timespec nap = {0, DIFF_NAP_MS * 1000000L};
 	const wb_clock *clock = wb_system_clock();
 	int64_t until_us = clock->mono_us(clock->ctx) +
 			   (int64_t)timeout_ms * 1000;

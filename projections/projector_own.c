@@ -237,7 +237,7 @@ wb_code wbi_projector_own(wb_projector *p, wb_error *err)
 	if (code == WB_OK)
 		code = wbi_owner_take(path, &p->owner_fd, &pid, err);
 	if (code != WB_OK)
-		p->own_at_us = p->now_us + PROJECTOR_OWN_RETRY_MS * 1000;
+		p->own_at_us = p->now_us + PROJECTOR_OWN_RETRY_MS * 1000L;
 	if (code == WB_EBUSY) {
 		if (!p->told_waiting)
 			wbi_log(p->log, WB_LOG_INFO,
@@ -251,7 +251,7 @@ wb_code wbi_projector_own(wb_projector *p, wb_error *err)
 	code = own_load(p, err);
 	if (code != WB_OK) {
 		wbi_projector_disown(p);
-		p->own_at_us = p->now_us + PROJECTOR_OWN_RETRY_MS * 1000;
+		p->own_at_us = p->now_us + PROJECTOR_OWN_RETRY_MS * 1000L;
 		return code;
 	}
 	p->paused = wbi_home_has(p->home, "paused");

@@ -96,7 +96,7 @@ wb_code wbi_projector_requests(wb_projector *p, wb_error *err)
 
 	if (p->now_us < p->request_at_us)
 		return WB_OK;
-	p->request_at_us = p->now_us + PROJECTOR_REQUEST_MS * 1000;
+	p->request_at_us = p->now_us + PROJECTOR_REQUEST_MS * 1000L;
 	p->paused = wbi_home_has(p->home, "paused");
 	code = wbi_request_next(p->home, &request, &any, err);
 	if (code != WB_OK || !any)

@@ -90,7 +90,7 @@ wb_code wb_read_wait(wb_read *read, uint64_t position, uint32_t timeout_ms,
 					    err);
 		wait_watch(read);
 		if (nap_us == 0)
-			nap_us = WAIT_POLL_MS * 1000;
+			nap_us = WAIT_POLL_MS * 1000L;
 		if (nap_us > until_us - now_us)
 			nap_us = until_us - now_us;
 		nap_us = wait_sleep(read, nap_us) ? 1000

@@ -96,12 +96,16 @@ static const char *request_file(wb_projection_verb verb)
 
 static bool request_unhex(const char *text, wbi_request *ret)
 {
-	unsigned byte;
+	static const char digits[] = "0123456789abcdef";
 
-	for (ret->key_len = 0; sscanf(text, "%2x", &byte) == 1; text += 2) {
-		if (ret->key_len == 255)
+	for (ret->key_len = 0; *text; text += 2) {
+		const char *high = strchr(digits, text[0]);
+		const char *low = text[1] ? strchr(digits, text[1]) : NULL;
+
+		if (!high || !low || ret->key_len == 255)
 			return false;
-		ret->key[ret->key_len++] = (char)byte;
+		ret->key[ret->key_len++] =
+			(char)((high - digits) << 4 | (low - digits));
 	}
 	return true;
 }
@@ -109,11 +113,10 @@ static bool request_unhex(const char *text, wbi_request *ret)
 wb_code wbi_request_next(const wbi_home *home, wbi_request *ret, bool *ret_any,
 			 wb_error *err)
 {
-	char text[WBI_HOME_FILE_MAX], key[512] = "";
-	unsigned promote = 0, rate = 0;
-
 	*ret_any = false;
 	for (size_t i = 0; i < WBI_COUNT(request_files); i++) {
+		char text[WBI_HOME_FILE_MAX], key[512] = "";
+		unsigned promote = 0, rate = 0;
 		wb_code code = wbi_home_read(home, request_files[i].file, text,
 					     err);
 
@@ -173,8 +176,9 @@ wb_code wbi_home_ask(const wbi_home *home, const wb_projection_request *request,
 				"request: begin with "
 				"WB_PROJECTION_REQUEST_INIT");
 	if (request->key.len > 255)
-		return WBI_FAIL(err, WB_EINVAL, "a key of %zu bytes, at most "
-						"255",
+		return WBI_FAIL(err, WB_EINVAL,
+				"a key of %zu bytes, at most "
+				"255",
 				request->key.len);
 	if (request->verb == WB_PROJECTION_PAUSE)
 		return wbi_home_write(home, "paused", "", err);

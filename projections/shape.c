@@ -155,6 +155,17 @@ void wbi_shape_of(const wb_projection *p, wbi_shape *ret)
 	}
 }
 
+static bool shape_same_table(const wbi_shape_table *a, const wbi_shape_table *b)
+{
+	bool same = !strcmp(a->name, b->name) &&
+		    !strcmp(a->content_type, b->content_type) &&
+		    a->index_count == b->index_count;
+
+	for (size_t i = 0; same && i < a->index_count; i++)
+		same = !strcmp(a->indexes[i], b->indexes[i]);
+	return same;
+}
+
 const char *wbi_shape_differs(const wbi_shape *a, const wbi_shape *b)
 {
 	if (strcmp(a->name, b->name) != 0)
@@ -166,8 +177,7 @@ const char *wbi_shape_differs(const wbi_shape *a, const wbi_shape *b)
 	if (a->table_count != b->table_count)
 		return "the number of its tables";
 	for (size_t i = 0; i < a->table_count; i++)
-		if (memcmp(&a->tables[i], &b->tables[i],
-			   sizeof(a->tables[i])) != 0)
+		if (!shape_same_table(&a->tables[i], &b->tables[i]))
 			return "its tables or their indexes";
 	return NULL;
 }

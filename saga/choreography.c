@@ -130,7 +130,7 @@ static wb_code choreography_check(const char *service, const wb_flow_part *part,
 		return WBI_FAIL(err, WB_EINVAL,
 				"flow %s: no row is of service \"%.255s\"",
 				part->flow->name, part->service);
-	if (service && strcmp(service, part->service))
+	if (service && strcmp(service, part->service) != 0)
 		return WBI_FAIL(err, WB_EMISMATCH,
 				"flow %s: this is the part of service "
 				"\"%.200s\", the store is of \"%.200s\"",

@@ -57,7 +57,7 @@ void wbi_draw_label(wbi_drawing *drawing, wb_str text)
 
 wb_code wbi_drawing_done(wbi_drawing *drawing, char **ret, wb_error *err)
 {
-	wb_code code = drawing->code;
+	wb_code code;
 	char *text = NULL;
 	size_t len;
 

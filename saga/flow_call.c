@@ -76,7 +76,7 @@ wb_code wb_flow_refusal(wb_call *call, wb_str content_type, wb_str data,
 
 	if (!f)
 		return WB_EINVAL;
-	if (content_type.len > 255 || data.len > 1024 * 1024)
+	if (content_type.len > 255 || data.len > 1024UL * 1024)
 		return WBI_FAIL(err, WB_ELIMIT,
 				"flow: a refusal of %zu bytes, %zu of them its "
 				"type",

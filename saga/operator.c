@@ -132,9 +132,9 @@ uint32_t wbi_verbs_possible(const wb_saga *saga, const wbi_machine *machine)
 	const char *why;
 	uint32_t verbs = 0;
 
-	for (uint8_t verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
+	for (unsigned verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
 		if ((saga || verb == WBI_VERB_ABANDON) &&
-		    verb_moves(saga, machine, verb, &why))
+		    verb_moves(saga, machine, (uint8_t)verb, &why))
 			verbs |= 1u << verb;
 	return verbs;
 }
@@ -144,11 +144,11 @@ char *wbi_verbs_text(uint32_t verbs, char *ret, size_t size)
 	size_t len = 0;
 
 	snprintf(ret, size, "nothing");
-	for (uint8_t verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
+	for (unsigned verb = WBI_VERB_RETRY; verb <= WBI_VERB_RESUME; verb++)
 		if ((verbs & 1u << verb) && len < size)
 			len += (size_t)snprintf(ret + len, size - len, "%s%s",
 						len ? ", " : "",
-						wbi_verb_name(verb));
+						wbi_verb_name((uint8_t)verb));
 	return ret;
 }
 

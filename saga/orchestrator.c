@@ -135,6 +135,7 @@ static wb_code orchestrator_order(wb_call *call, const wb_timer *timer,
 				  wbi_saga_input *in, wb_error *err)
 {
 	wbi_order order;
+	wb_code code;
 
 	if (wbi_order_decode(timer->data, &order, NULL) != WB_OK)
 		return wb_reject(err, "timer '%.*s' is no operator's order",
@@ -142,10 +143,11 @@ static wb_code orchestrator_order(wb_call *call, const wb_timer *timer,
 	in->in = wb_str_from("operator");
 	in->input.kind = WBI_INPUT_VERB;
 	in->input.verb = (wbi_verb)order.verb;
-	/* cppcheck-suppress autoVariables ; it is used in the call below only
-	 */
+	/* cppcheck-suppress autoVariables ; it is taken back below */
 	in->order = &order;
-	return wbi_saga_run(call, in, err);
+	code = wbi_saga_run(call, in, err);
+	in->order = NULL;
+	return code;
 }
 
 static wb_code orchestrator_timer(wb_call *call, const wb_timer *timer,

@@ -70,6 +70,7 @@ static bool connection_reserve(wbi_mem_link *link, size_t more)
 	ring = malloc(capacity * sizeof(*ring));
 	if (!ring)
 		return false;
+	WB_ASSERT(link->event_count <= link->event_capacity);
 	for (size_t i = 0; i < link->event_count; i++)
 		ring[i] = link->events[(link->event_first + i) %
 				       link->event_capacity];

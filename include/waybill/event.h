@@ -62,7 +62,7 @@ typedef struct wb_limits {
 	size_t key_bytes;      /* ordering key: 255, never more */
 } wb_limits;
 
-#define WB_LIMITS_DEFAULT {1024 * 1024, 64, 64 * 1024, 255}
+#define WB_LIMITS_DEFAULT {1024UL * 1024, 64, 64UL * 1024, 255}
 
 /*
  * Is this event one that could be published? Checks

@@ -137,7 +137,7 @@ void wbi_loop_tick(wbi_loop *loop, int fd, uint32_t tick_us)
 	struct epoll_event event = {.events = tick_us ? 0 : EPOLLIN,
 				    .data.fd = fd};
 	const struct timespec tick = {.tv_sec = tick_us / 1000000,
-				      .tv_nsec = tick_us % 1000000 * 1000};
+				      .tv_nsec = tick_us % 1000000 * 1000L};
 	const struct itimerspec ticks = {tick, tick};
 
 	if ((tick_us > 0) == loop->ticking || fd < 0)

@@ -306,8 +306,8 @@ bool wbi_time_parse(wb_str text, int64_t *ret_us)
 	/* A leap second (RFC 3339, appendix D) counts as the next minute. */
 	if (!date_is_real(y, mon, d) || h > 23 || min > 59 || s > 60)
 		return false;
-	*ret_us = (days_from_civil(y, mon, d) * 86400 + h * 3600 + min * 60 +
-		   s - offset_s) *
+	*ret_us = (days_from_civil(y, mon, d) * 86400 + h * 3600L +
+		   min * 60L + s - offset_s) *
 			  1000000 +
 		  us;
 	return true;

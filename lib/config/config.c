@@ -105,7 +105,8 @@ static wb_code parse_bool(const wbi_config_field *field, const char *text,
 	bool *slot = at(field, base);
 
 	for (size_t i = 0; i < WBI_COUNT(yes); i++) {
-		if (strcasecmp(text, yes[i]) && strcasecmp(text, no[i]))
+		if (strcasecmp(text, yes[i]) != 0 &&
+		    strcasecmp(text, no[i]) != 0)
 			continue;
 		*slot = strcasecmp(text, yes[i]) == 0;
 		return WB_OK;

@@ -182,7 +182,7 @@ static const wbi_config_field *field_find(const wbi_config_list *list,
 	if (name.len == 0 || name.len >= sizeof(word))
 		return NULL;
 	for (size_t i = 0; i < name.len; i++)
-		word[i] = name.ptr[i] == '-' ? '_' : name.ptr[i];
+		word[i] = (char)(name.ptr[i] == '-' ? '_' : name.ptr[i]);
 	for (size_t i = 0; i < list->field_count; i++)
 		if (wb_str_eq(wb_str_from(list->fields[i].name),
 			      wb_str_n(word, name.len)))

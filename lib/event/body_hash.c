@@ -28,7 +28,7 @@ wb_code wbi_body_hash(wb_str body, char ret[WBI_BODY_HASH_LEN + 1],
 	}
 	WB_ASSERT(len * 2 == WBI_BODY_HASH_LEN);
 	for (unsigned i = 0; i < len; i++) {
-		ret[2 * i] = digits[digest[i] >> 4];
+		ret[2 * (size_t)i] = digits[digest[i] >> 4];
 		ret[2 * i + 1] = digits[digest[i] & 15];
 	}
 	ret[WBI_BODY_HASH_LEN] = '\0';

@@ -262,8 +262,8 @@ static char *put_base64(char *to, wb_str bytes)
 			v |= p[2];
 		to[0] = digits[v >> 18];
 		to[1] = digits[v >> 12 & 63];
-		to[2] = n > 1 ? digits[v >> 6 & 63] : '=';
-		to[3] = n > 2 ? digits[v & 63] : '=';
+		to[2] = (char)(n > 1 ? digits[v >> 6 & 63] : '=');
+		to[3] = (char)(n > 2 ? digits[v & 63] : '=');
 		p += n;
 		left -= n;
 	}

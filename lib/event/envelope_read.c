@@ -41,7 +41,7 @@ struct reading {
 
 static char fold(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+	return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
 /* The first word.len bytes; ASCII letters of any case, most often lower. */

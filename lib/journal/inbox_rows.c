@@ -149,7 +149,7 @@ static wb_code consumer_lower(wb_str key, wb_str row, const char *origin,
 
 	if (code != WB_OK)
 		return code;
-	if (strcmp(c.origin, origin))
+	if (strcmp(c.origin, origin) != 0)
 		return WBI_FAIL(err, WB_EMISMATCH,
 				"consumer %.*s: its position is of origin %s, "
 				"the journal is %s: the store was restored or "

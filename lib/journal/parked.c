@@ -485,7 +485,8 @@ wb_code wbi_count_decode(wb_str row_key, wb_str row, wb_str *ret_name,
 	wbi_row_in in;
 	wb_code code;
 
-	if (row_key.len <= prefix || memcmp(row_key.ptr, count_prefix, prefix))
+	if (row_key.len <= prefix ||
+	    memcmp(row_key.ptr, count_prefix, prefix) != 0)
 		return WB_ENOTFOUND;
 	code = wbi_row_open(&in, row_key, row, WBI_ROW_COUNT, PARKED_VERSION,
 			    "a count", err);

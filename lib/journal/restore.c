@@ -251,7 +251,7 @@ static wb_code restore_consumer(restore *r, MDB_txn *txn, char journal,
 	wb_code code;
 
 	if (row->kind != WBI_CONSUMER_HANDLER ||
-	    strcmp(row->origin, old.origin))
+	    strcmp(row->origin, old.origin) != 0)
 		return WB_OK;
 	code = wbi_journal_range(&old, txn, &first, &head, err);
 	if (code != WB_OK)

@@ -26,7 +26,8 @@ static uint64_t retention_floor(const wbi_journal *journal,
 				const wbi_relay_cursor *cursor)
 {
 	/* A cursor of another history says nothing of this journal. */
-	if (strcmp(cursor->origin, journal->origin) || cursor->position == 0)
+	if (strcmp(cursor->origin, journal->origin) != 0 ||
+	    cursor->position == 0)
 		return 0;
 	return cursor->floor < cursor->position ? cursor->floor
 						: cursor->position - 1;

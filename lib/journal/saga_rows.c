@@ -267,7 +267,7 @@ static wb_code log_del(MDB_txn *txn, wbi_table log, const wbi_saga_id *id,
 		code = wbi_cursor_move(cursor, WBI_SEEK, &key, &row, err);
 		if (code == WB_OK &&
 		    (key.len != prefix.len + 8u ||
-		     memcmp(key.ptr, prefix.bytes, prefix.len)))
+		     memcmp(key.ptr, prefix.bytes, prefix.len) != 0))
 			code = WB_ENOTFOUND;
 		if (code == WB_OK)
 			code = wbi_cursor_del(cursor, err);

@@ -48,7 +48,7 @@ static wb_code consumer_check_counts(const wbi_walk *w, wb_str name,
 	for (;; move = WBI_NEXT) {
 		code = wbi_cursor_move(cursor, move, &key, &row, err);
 		if (code != WB_OK || key.len <= 1 + name.len ||
-		    memcmp(key.ptr, prefix, 1 + name.len))
+		    memcmp(key.ptr, prefix, 1 + name.len) != 0)
 			break;
 		if (key.ptr[1 + name.len] == WBI_LANE_TIMER)
 			timers++;
@@ -80,7 +80,7 @@ static wb_code walk_consumer(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 		return code;
 	j = journal == 'i' ? &w->inbox : &w->outbox;
 	origin = journal == 'i' ? w->info.inbox_origin : w->info.outbox_origin;
-	if (strcmp(c.origin, origin)) {
+	if (strcmp(c.origin, origin) != 0) {
 		/* After a restore a projection is behind or ahead of the store
 		 * it read: it finds that out by this, and is rebuilt. */
 		if (c.kind == WBI_CONSUMER_PROJECTION)
@@ -164,7 +164,7 @@ static wb_code work_check_group(const wbi_walk *w, wb_str first,
 
 		code = wbi_cursor_move(cursor, move, &key, &row, err);
 		if (code != WB_OK || key.len != first.len ||
-		    memcmp(key.ptr, prefix.bytes, prefix.len))
+		    memcmp(key.ptr, prefix.bytes, prefix.len) != 0)
 			break;
 		if (wbi_work_decode(key, row, &work, NULL) != WB_OK)
 			continue; /* that row speaks for itself */

@@ -131,7 +131,7 @@ static void walk_cursor_old(wbi_walk *w, const wbi_walk_journal *outbox,
 			    const wbi_relay_cursor *cursor)
 {
 	w->result.cursor = cursor->position;
-	if (strcmp(cursor->origin, w->info.outbox_origin))
+	if (strcmp(cursor->origin, w->info.outbox_origin) != 0)
 		wbi_walk_finding(
 			w, WB_ECORRUPT, cursor->position,
 			"the cursor is of origin %s, the journal of %s",

@@ -372,7 +372,7 @@ static wb_code pages_node_read(pages_walk *w, const uint8_t *page,
 	uint16_t at, part[4]; /* low, high, flags, key's length */
 	uint64_t need;
 
-	memcpy(&at, page + PAGES_HEAD + 2 * i, sizeof(at));
+	memcpy(&at, page + PAGES_HEAD + 2 * (size_t)i, sizeof(at));
 	if (at < head->upper || (uint32_t)at + PAGES_NODE > w->page_bytes)
 		return pages_bad(w, head->number, "a row lies outside of it");
 	memcpy(part, page + at, sizeof(part));

@@ -4,7 +4,9 @@
 #include "tests/projections/rig.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 
+#include "lib/base/assert.h"
 #include "projections/projector.h"
 
 static wb_projector_stat stat_of(const rig *r)
@@ -140,6 +142,39 @@ static void one_key_is_healed_alone(void **state)
 	rig_fini(&r);
 }
 
+/* No key, cut short, would be all keys: it is dropped as a whole, and is in no
+ * other request's way. */
+static void a_damaged_request_heals_nothing(void **state)
+{
+	static const char *const damaged[] = {"zz", "612", "0x", "+1"};
+	uint64_t events;
+	rig r;
+
+	rig_init(&r, *state, WB_ON_ERROR_QUARANTINE_KEY);
+	rig_append(&r, "a", "poison");
+	rig_open(&r);
+	rig_settle(&r);
+	r.mended = true;
+	for (size_t i = 0; i < WBI_COUNT(damaged); i++) {
+		char path[PATH_MAX + 64];
+		FILE *file;
+
+		snprintf(path, sizeof(path),
+			 "%s/projections/things/request.heal", r.place->store);
+		file = fopen(path, "w");
+		assert_non_null(file);
+		fprintf(file, "promote 0\nrate 0\nkey %s\n", damaged[i]);
+		assert_int_equal(fclose(file), 0);
+		if (i + 1 == WBI_COUNT(damaged))
+			rig_rebuild(&r, false);
+		rig_settle(&r);
+		assert_true(access(path, F_OK) != 0);
+		assert_true(aside(&r, "a", &events));
+	}
+	assert_true(stat_of(&r).ready);
+	rig_fini(&r);
+}
+
 static void new_code_heals_when_it_starts(void **state)
 {
 	rig r;
@@ -204,6 +239,7 @@ int main(void)
 		T(a_failed_event_takes_only_its_key_aside),
 		T(healing_applies_in_order_and_equals_a_rebuild),
 		T(one_key_is_healed_alone),
+		T(a_damaged_request_heals_nothing),
 		T(new_code_heals_when_it_starts),
 		T(an_event_without_a_key_is_aside_alone),
 		T(what_is_aside_is_bounded),
