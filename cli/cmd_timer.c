@@ -101,6 +101,7 @@ static wb_code ls_handler(void *ctx, wb_store *store, const cli_consumer *c,
 	wbi_row_key after = {.len = 0};
 	wb_code rc = WB_OK;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): an array */
 	if (run->o->handler && strcmp(run->o->handler, c->name) != 0)
 		return WB_OK;
 	while (rc == WB_OK && !run->more && !run->failed)

@@ -109,6 +109,7 @@ static int print_group(const char *word, FILE *out)
 	size_t len = strlen(word), found = 0;
 
 	for (size_t i = 0; i < WBI_COUNT(commands); i++)
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): none */
 		if (!strncmp(commands[i]->name, word, len) &&
 		    commands[i]->name[len] == ' ') {
 			if (found++ == 0)

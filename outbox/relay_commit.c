@@ -126,7 +126,7 @@ static wb_code park_slot(wb_relay *relay, MDB_txn *store_txn, MDB_txn *txn,
 	wbi_parked_key keyed;
 	uint64_t stored;
 	bool added = false;
-	wb_event event;
+	wb_event event = {.key = WB_STR_NULL};
 	wb_str record;
 	wb_code code = wbi_journal_get(&relay->journal, store_txn, position,
 				       &record, err);

@@ -156,6 +156,7 @@ wb_code wb_route_key(const wb_route *route, const wb_event *event,
 				len, route->routing_key,
 				(int)WB_ROUTING_KEY_MAX);
 	for (size_t i = 0; i < c->piece_count; i++) {
+		/* cppcheck-suppress uninitvar ; as many as were filled above */
 		if (texts[i].len > 0)
 			memcpy(p, texts[i].ptr, texts[i].len);
 		p += texts[i].len;

@@ -278,6 +278,7 @@ wb_code wbi_home_pointer(const wbi_home *home, wbi_pointer *ret, wb_error *err)
 	}
 	if (code != WB_OK)
 		return code;
+	/* NOLINTNEXTLINE(cert-err34-c): it must read the same, written again */
 	if (sscanf(text, HOME_POINTER_TEXT, &live, &former, &next, &back) == 4) {
 		snprintf(again, sizeof(again), HOME_POINTER_TEXT, live, former,
 			 next, back);
@@ -461,6 +462,7 @@ wb_code wbi_home_list(const wbi_home *home, uint32_t *ret, size_t max,
 		return wbi_fail_errno(err, errno, __func__, "\"%s\"",
 				      home->dir);
 	while (count < max && (entry = readdir(dir)) != NULL)
+		/* NOLINTNEXTLINE(cert-err34-c): others have no such names */
 		if (sscanf(entry->d_name, "gen-%u%c", &number, &end) == 1)
 			ret[count++] = number;
 	closedir(dir);

@@ -33,6 +33,7 @@ wb_code wbi_building_read(const wbi_home *home, wbi_building *ret,
 		return WB_OK;
 	if (code != WB_OK)
 		return code;
+	/* NOLINTNEXTLINE(cert-err34-c): wbi_building_write() wrote it */
 	if (sscanf(text, BUILDING_TEXT, &generation, &version, &rate, &promote,
 		   &ready, b.boot) == 6) {
 		b.generation = generation;
@@ -125,6 +126,7 @@ wb_code wbi_request_next(const wbi_home *home, wbi_request *ret, bool *ret_any,
 		if (code != WB_OK)
 			return code;
 		*ret = (wbi_request){.verb = request_files[i].verb};
+		/* NOLINTNEXTLINE(cert-err34-c): any number is a rate */
 		if (sscanf(text, "promote %u\nrate %u\nkey %511s", &promote,
 			   &rate, key) >= 2) {
 			ret->promote = promote != 0;

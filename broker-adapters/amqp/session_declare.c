@@ -81,6 +81,7 @@ wb_code wbi_session_arguments(wb_str name, const wb_argument *arguments,
 				SESSION_ARGUMENTS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		const wb_argument *a = &arguments[i];
+		/* cppcheck-suppress uninitvar ; here it is filled */
 		amqp_field_value_t *v = &entries[i].value;
 
 		entries[i].key = wbi_amqp_bytes(a->name);

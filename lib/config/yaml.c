@@ -182,6 +182,7 @@ static void complaint_log(cyaml_log_t level, void *ctx, const char *format,
 	line[strcspn(line, "\n")] = '\0';
 	if (sscanf(line, " in mapping field '%63[^']'", name) == 1)
 		wbi_yaml_path_key(&complaint->inside_out, name);
+	/* NOLINTNEXTLINE(cert-err34-c): libcyaml's own words, only to be said */
 	else if (sscanf(line, " in sequence entry '%u'", &number) == 1)
 		wbi_yaml_path_index(&complaint->inside_out,
 				    number > 0 ? number - 1 : 0);
@@ -409,6 +410,7 @@ static wb_code take_key(wbi_config *config, int key, const raw_config *raw,
 				    WBI_CONFIG_FILE, &cause);
 		return rc == WB_OK ? rc : fail_value(err, place, rc, &cause);
 	}
+	WB_ASSERT(row->list || raw->counts[key] == 0);
 	for (size_t i = 0; i < raw->counts[key] && rc == WB_OK; i++) {
 		place->path.count = 1;
 		wbi_yaml_path_index(&place->path, i);

@@ -152,6 +152,7 @@ static wb_code seen_look(wbi_seen *seen, seen_slot *slots, size_t count,
 		slots[i].position = 0;
 		sorted[i] = &slots[i];
 	}
+	/* cppcheck-suppress uninitvar ; as many as were filled above */
 	qsort(sorted, count, sizeof(sorted[0]), slot_order);
 	for (unsigned i = 1; code == WB_OK && i < WBI_SEEN_LEVELS; i++)
 		if (seen->state.counts[i] > 0)

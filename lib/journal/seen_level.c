@@ -254,14 +254,11 @@ static size_t run_merge(const wbi_seen *seen, level_run *run,
 	size_t i = 0, j = 0, n = 0;
 
 	while (i < run->count || j < count) {
-		const seen_entry *e;
-		/* cppcheck-suppress nullPointer ; NULL only with count 0 */
-		int order = i == run->count ? 1
-			    : j == count    ? -1
-					    : seen_compare(run->entries[i].key,
-							   entries[j].key);
+		const seen_entry *a = i < run->count ? &run->entries[i] : NULL;
+		const seen_entry *b = j < count ? &entries[j] : NULL;
+		int order = !a ? 1 : !b ? -1 : seen_compare(a->key, b->key);
+		const seen_entry *e = order < 0 ? a : b;
 
-		e = order < 0 ? &run->entries[i] : &entries[j];
 		i += order <= 0;
 		j += order >= 0;
 		if (entry_lives(seen, e))

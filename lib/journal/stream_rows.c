@@ -363,7 +363,7 @@ wb_code wbi_streams_truncated_to(MDB_txn *txn, const wbi_store_tables *tables,
 	*ret = 0;
 	for (; code == WB_OK; move = WBI_NEXT) {
 		wbi_list_view view = {0};
-		wbi_stream_head head;
+		wbi_stream_head head = {.floor = 0};
 		uint64_t at = 0;
 
 		code = wbi_cursor_move(cursor, move, &name, &row, err);

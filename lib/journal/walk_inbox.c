@@ -264,7 +264,7 @@ static wb_code work_check_dead(const wbi_walk *w, const wbi_work_id *id,
 
 static wb_code walk_work(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 {
-	wbi_work_id id;
+	wbi_work_id id = {.lane = 0};
 	wbi_work work;
 	wb_code code = wbi_work_decode(key, row, &work, err);
 
