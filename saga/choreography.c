@@ -115,14 +115,16 @@ static wb_code choreography_check(const char *service, const wb_flow_part *part,
 				  wb_error *err)
 {
 	bool known = false;
+	wb_code code;
 
 	if (!part || part->size != sizeof(*part) || !part->service ||
 	    (part->count > 0 && !part->bindings))
 		return WBI_FAIL(err, WB_EINVAL,
 				"flow: start a part from WB_FLOW_PART_INIT and "
 				"give it a flow, a service and bindings");
-	if (wb_flow_check(part->flow, NULL, NULL, err) != WB_OK)
-		return WB_EINVAL;
+	code = wb_flow_check(part->flow, NULL, NULL, err);
+	if (code != WB_OK)
+		return code;
 	for (size_t i = 0; i < part->flow->count && !known; i++)
 		known = !strcmp(part->flow->reactions[i].service,
 				part->service);

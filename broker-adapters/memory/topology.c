@@ -389,12 +389,13 @@ static uint16_t topology_declare_binding(wb_memory *memory,
 		    wb_str_eq(wb_str_from(binding->key), what->binding_key))
 			return 0;
 	}
-	binding = memory->binding_count < WB_MEMORY_BINDINGS_MAX
-			  ? calloc(1, sizeof(*binding))
-			  : NULL;
-	if (!binding)
+	if (memory->binding_count == WB_MEMORY_BINDINGS_MAX)
 		return topology_fail(err, 506, WB_ELIMIT, "queue", what->name,
-				     "no room for one more binding");
+				     "there are too many bindings");
+	binding = calloc(1, sizeof(*binding));
+	if (!binding)
+		return topology_fail(err, 541, WB_ENOMEM, "queue", what->name,
+				     "out of memory");
 	binding->exchange = exchange;
 	binding->queue = queue;
 	topology_set_name(binding->key, what->binding_key);

@@ -171,7 +171,7 @@ typedef struct wb_projection_request {
  * done by the next steps of the projector, in this process or another, now or
  * when there is one. Progress is in its stat and in `waybill projection
  * status`. WB_ENOTFOUND: no such model. WB_EBUSY: another request of this kind
- * has not been taken up yet.
+ * has not been taken up yet; or this process has the model open, see below.
  */
 WB_API wb_code wb_projection_ask(const char *dir, const char *name,
 				 const wb_projection_request *request,

@@ -18,16 +18,20 @@ enum { GIVEN_PUMPS_MAX = 1000 };
 
 /* ---- exchanges ----------------------------------------------------------- */
 
-/* One round with the broker; false: it has not said so yet. */
+/* One round with the broker; false: it has not said so yet, or, with an error,
+ * something else. */
 static bool given_hear(wb_test *t, wb_broker *admin,
-		       wb_broker_event_kind wanted)
+		       wb_broker_event_kind wanted, wb_error *ret_why)
 {
 	wb_broker_event event = {.kind = WB_BROKER_NONE};
 	bool heard = false;
 
 	wb_broker_step(admin);
-	while (wb_broker_next(admin, &event))
+	while (wb_broker_next(admin, &event)) {
 		heard = heard || event.kind == wanted;
+		if (event.error.code != WB_OK)
+			*ret_why = event.error;
+	}
 	if (!heard)
 		fake_clock_advance_us(&t->clock, 1000);
 	return heard;
@@ -36,9 +40,13 @@ static bool given_hear(wb_test *t, wb_broker *admin,
 static wb_code given_await(wb_test *t, wb_broker *admin,
 			   wb_broker_event_kind wanted, wb_error *err)
 {
-	for (int i = 0; i < GIVEN_PUMPS_MAX; i++)
-		if (given_hear(t, admin, wanted))
+	wb_error why = WB_ERROR_INIT;
+
+	for (int i = 0; i < GIVEN_PUMPS_MAX && why.code == WB_OK; i++)
+		if (given_hear(t, admin, wanted, &why))
 			return WB_OK;
+	if (why.code != WB_OK)
+		return WBI_FAIL(err, why.code, "%s", why.text);
 	return WBI_FAIL(err, WB_ETIMEOUT, "the memory broker does not answer");
 }
 

@@ -150,6 +150,8 @@ wb_code state_open(const wb_handler *self, wb_store *store, MDB_txn *txn,
 
 	(void)self;
 	(void)store;
+	if (!dbi)
+		return wb_error_set(err, WB_ENOMEM, 0, __func__, "state");
 	*ret = dbi;
 	return wb_store_error(mdb_dbi_open(txn, "state", MDB_CREATE, dbi), err,
 			      "state");
