@@ -422,8 +422,8 @@ static void ingest_ack(wbi_ingest *ingest)
 	if (!ingest_must_ack(ingest))
 		return;
 	code = wb_broker_ack(ingest->broker, ingest->ack_due, true, NULL);
-	if (code == WB_EAGAIN)
-		return;
+	if (wb_code_class(code) == WB_CLASS_RETRY)
+		return; /* no room for it just now */
 	if (code == WB_OK)
 		ingest->stat.acked = ingest->stat.received;
 	ingest->ack_due = 0;

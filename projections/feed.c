@@ -36,6 +36,7 @@ enum {
 	FEED_VERIFY_US = 2000000, /* the checkpoint's event must have come; */
 	FEED_VERIFY_MAX_US = 60000000, /* doubled if the broker is slow */
 	FEED_CLOSE_US = 5000000,
+	FEED_ACK_AGAIN_US = 10000,
 	FEED_BYTES_MAX = 64 << 20,
 	FEED_TAKE_MAX = 4096, /* per step */
 	FEED_BACKOFF_MIN_MS = 100,
@@ -70,6 +71,7 @@ struct wbi_feed {
 	int64_t patience_us;
 	int64_t now_us, connect_at_us, heard_us; /* heard: last delivery */
 	int64_t pause_us; /* after CLOSING */
+	uint64_t ack_due; /* this delivery, and all before it; 0: none */
 	wbi_backoff backoff;
 	wb_error trouble;
 
@@ -160,6 +162,19 @@ const wbi_feed_item *wbi_feed_after(wbi_feed *feed, uint64_t position)
 	return feed->cursor < feed->count ? feed_at(feed, feed->cursor) : NULL;
 }
 
+/* One that is not taken just now is sent with the next step: a prefetch that
+ * stays full would get nothing more, and so there would be no next one. */
+static void feed_ack(wbi_feed *feed)
+{
+	wb_code code;
+
+	if (feed->ack_due == 0)
+		return;
+	code = wb_broker_ack(feed->options.broker, feed->ack_due, true, NULL);
+	if (wb_code_class(code) != WB_CLASS_RETRY)
+		feed->ack_due = 0;
+}
+
 void wbi_feed_release(wbi_feed *feed, uint64_t position)
 {
 	uint64_t delivery = 0;
@@ -169,8 +184,11 @@ void wbi_feed_release(wbi_feed *feed, uint64_t position)
 		feed_drop_first(feed);
 	}
 	/* All before it too, such as those that were only looked at. */
-	if (delivery > 0 && feed->state == FEED_READING)
-		(void)wb_broker_ack(feed->options.broker, delivery, true, NULL);
+	if (delivery == 0 || feed->state != FEED_READING)
+		return;
+	if (feed->ack_due < delivery)
+		feed->ack_due = delivery;
+	feed_ack(feed);
 }
 
 bool wbi_feed_presses(const wbi_feed *feed)
@@ -267,6 +285,7 @@ static int64_t feed_trouble(wbi_feed *feed, const wb_error *why)
 static void feed_down(wbi_feed *feed, int64_t pause_us)
 {
 	feed->state = FEED_DOWN;
+	feed->ack_due = 0;
 	if (feed->check == FEED_CHECKED && feed->last > 0)
 		feed->check = FEED_CHECKING;
 	feed->connect_at_us = feed->now_us + pause_us;
@@ -559,8 +578,7 @@ static void feed_deliver(wbi_feed *feed, const wb_broker_event *event)
 		return;
 	if (feed->check != FEED_CHECKED || offset + 1 <= feed->last)
 		/* Only looked at; it must not fill the prefetch. */
-		(void)wb_broker_ack(feed->options.broker, event->delivery, true,
-				    NULL);
+		feed->ack_due = event->delivery;
 	else if (!feed_hole(feed, offset + 1))
 		feed_keep(feed, event, offset + 1);
 }
@@ -643,6 +661,7 @@ void wbi_feed_step(wbi_feed *feed)
 		if (feed->state == FEED_STOPPED)
 			return;
 	}
+	feed_ack(feed);
 	feed_overdue(feed);
 }
 
@@ -653,6 +672,8 @@ int64_t wbi_feed_deadline_us(const wbi_feed *feed)
 	if (feed->state == FEED_STOPPED)
 		return INT64_MAX;
 	at_us = wb_broker_deadline_us(feed->options.broker);
+	if (feed->ack_due > 0 && feed->now_us + FEED_ACK_AGAIN_US < at_us)
+		at_us = feed->now_us + FEED_ACK_AGAIN_US;
 	if ((feed->state == FEED_DOWN || feed->state == FEED_CLOSING) &&
 	    feed->connect_at_us < at_us)
 		at_us = feed->connect_at_us;
