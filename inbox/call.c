@@ -57,6 +57,9 @@ wb_code wbi_call_nest_end(wb_call *call, const wbi_call_nest *nest,
 {
 	MDB_txn *child = call->txn;
 
+	if (code == WB_ESTATE && !call->alone &&
+	    !wbi_txn_is_sound(child, call->tables->meta))
+		(void)wbi_call_wrote(call, code, err);
 	call->txn = nest->parent;
 	if (code == WB_OK && call->trouble == WB_OK)
 		return wbi_call_wrote(call, wbi_txn_commit(child, err), err);

@@ -29,6 +29,7 @@ struct wb_call {
 	const wb_timer *timer; /* NULL: an event's */
 	uint32_t attempt;
 	int64_t now_us;
+	bool alone; /* no other call has written in this transaction */
 	/* What became of it. */
 	bool touched;    /* it may have written in txn: set by whatever hands
 			    txn out or writes in it */
@@ -56,7 +57,9 @@ typedef struct wbi_call_nest {
 /* From here on the call writes in a nested transaction ... */
 wb_code wbi_call_nest_begin(wb_call *call, wbi_call_nest *ret, wb_error *err);
 /* ... until the part has ended with `code`: what it wrote is kept if that is
- * WB_OK and no writing failed, else taken back. Returns what it came to. */
+ * WB_OK and no writing failed, else taken back. Returns what it came to. That a
+ * transaction has had too much (WB_ESTATE) is no part's fault but the store's,
+ * unless it was in there alone. */
 wb_code wbi_call_nest_end(wb_call *call, const wbi_call_nest *nest,
 			  wb_code code, wb_error *err);
 

@@ -56,6 +56,7 @@ static void call_fill(wbi_dispatch *d, wbi_consumer_run *c,
 	call->timer = subject->timer;
 	call->attempt = subject->row.attempts + 1;
 	call->now_us = wbi_dispatch_now_us(d);
+	call->alone = d->limit == 1;
 	call->touched = false;
 	call->trouble = WB_OK;
 	call->trouble_error = &d->call_trouble;
@@ -109,7 +110,8 @@ static wb_code call_make(wbi_dispatch *d, wbi_consumer_run *c, bool due)
 	d->mono_us = d->clock->mono_us(d->clock->ctx);
 	if (d->mono_us - begun_us > CALL_SLOW_US)
 		call_say_slow(d, c, d->mono_us - begun_us);
-	if (code == WB_OK && call->trouble != WB_OK) {
+	if (call->trouble != WB_OK &&
+	    (code == WB_OK || d->call_error.code == WB_OK)) {
 		/* It did not say, but what it has written is lost. */
 		d->call_error = d->call_trouble;
 		code = call->trouble;

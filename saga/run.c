@@ -346,7 +346,8 @@ static wb_code run_local(run *r, wbi_outcome *ret, wb_error *err)
 	before = run_enter(r);
 	code = fn(call, &why);
 	run_leave(r, before);
-	ended = wbi_call_nest_end(call, &nest, code, err);
+	ended = wbi_call_nest_end(call, &nest, code,
+				  code == WB_OK ? err : &why);
 	if (code == WB_OK) {
 		*ret = WBI_OUTCOME_DONE;
 		return ended;
