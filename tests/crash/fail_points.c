@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The Nth call of a kind fails, for every N: each work is run again and again, in
- * a process of its own, until an N is beyond its last call; and where a call can
- * fail in several ways, once with each. What must come of each: no crash; WB_OK
- * or an error that is called what it is, with a text; every block freed that a
- * run without a failure frees; the store sound, and what the work itself checks.
+ * The Nth call of a kind fails, for every N: each work is run again and again,
+ * in a process of its own, until an N is beyond its last call; and where a call
+ * can fail in several ways, once with each. What must come of each: no crash;
+ * WB_OK or an error that is called what it is, with a text; every block freed
+ * that a run without a failure frees; the store sound, and what the work itself
+ * checks.
  *
- * Usage: fail-points alloc|store|system [-n N] [-c CALL] [WORK...]: N: only every Nth,
- * with one of its ways (make check); CALL: only this one, which was said to have
- * FAILED. The last line is the figure; exit code 1: one was not survived.
+ * Usage: fail-points alloc|store|system [-n N] [-c CALL] [WORK...]: N: only
+ * every Nth, with one of its ways (make check); CALL: only this one, which was
+ * said to have FAILED. The last line is the figure; exit code 1: one was not
+ * survived.
  */
 #include "tests/crash/fail_points.h"
 
@@ -36,10 +38,26 @@ enum {
 	END_FILES = 14
 };
 
-static const fail_work *const works[] = {
-	&fail_store, &fail_outbox, &fail_stream, &fail_routes,
-	&fail_brokers, &fail_amqp, &fail_relay, &fail_worker, &fail_sagas,
-	&fail_projection, &fail_read, &fail_upkeep};
+static const fail_work *const works[] = {&fail_store,
+					 &fail_host,
+					 &fail_outbox,
+					 &fail_stream,
+					 &fail_aggregate,
+					 &fail_upkeep,
+					 &fail_routes,
+					 &fail_brokers,
+					 &fail_amqp,
+					 &fail_relay,
+					 &fail_relay_loop,
+					 &fail_worker,
+					 &fail_worker_loop,
+					 &fail_sagas,
+					 &fail_town,
+					 &fail_projection,
+					 &fail_projection_loop,
+					 &fail_read,
+					 &fail_read_beside,
+					 &fail_kit};
 
 /* "2,909 allocations" */
 static const char *const kind_names[FAIL_KINDS] = {"alloc", "store", "system"};
@@ -55,8 +73,8 @@ typedef struct told {
 	int files;
 	wb_code code;
 	bool fired;
-	size_t ways;  /* in which the call can fail that did */
-	int with;     /* what it failed with */
+	size_t ways; /* in which the call can fail that did */
+	int with;    /* what it failed with */
 	char call[32];
 	char text[WB_ERROR_TEXT_MAX];
 } told;
@@ -114,6 +132,12 @@ static bool is_called_right(wb_code code)
 	/* A part that cannot take over the map says so in its own way. */
 	return code == wbi_lmdb_code(now.t->with) ||
 	       (code == WB_EMISMATCH && wbi_lmdb_is_resized(now.t->with));
+}
+
+bool fail_may_stop_one(void)
+{
+	return now.t->fired && now.kind == FAIL_STORE &&
+	       wb_code_class(wbi_lmdb_code(now.t->with)) == WB_CLASS_STOP;
 }
 
 static void child_end(int end);
@@ -288,7 +312,7 @@ static void run_work(const fail_work *work, counts *all)
 	     now.at += own.each)
 		if (all->only == 0 || now.at == all->only)
 			run_call(work, &clean, &own);
-	printf("%-12s %6lu %s, %6lu failures, %lu not survived\n", work->name,
+	printf("%-15s %6lu %s, %6lu failures, %lu not survived\n", work->name,
 	       clean.made, kind_calls[now.kind], own.tried, own.failed);
 	all->tried += own.tried;
 	all->failed += own.failed;

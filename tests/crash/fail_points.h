@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pieces of work in which one call fails: the Nth allocation (fail_alloc.c), the
- * Nth call of LMDB (fail_store.c), of the system (fail_system.c). The works say nothing of that; the driver
- * (fail_points.c) runs each again and again, in a process of its own.
+ * Pieces of work in which one call fails: the Nth allocation (fail_alloc.c),
+ * the Nth call of LMDB (fail_store.c), of the system (fail_system.c). The works
+ * say nothing of that; the driver (fail_points.c) runs each again and again, in
+ * a process of its own.
  */
 #ifndef TESTS_FAIL_POINTS_H
 #define TESTS_FAIL_POINTS_H
@@ -22,19 +23,26 @@ typedef struct fail_work {
 	void (*check)(const char *dir, wb_code code);
 } fail_work;
 
-/* A work on stores, which are below its directory. */
 extern const fail_work fail_store;
+extern const fail_work fail_host;
 extern const fail_work fail_outbox;
 extern const fail_work fail_stream;
+extern const fail_work fail_aggregate;
+extern const fail_work fail_upkeep;
 extern const fail_work fail_routes;
 extern const fail_work fail_brokers;
 extern const fail_work fail_amqp;
 extern const fail_work fail_relay;
+extern const fail_work fail_relay_loop;
 extern const fail_work fail_worker;
+extern const fail_work fail_worker_loop;
 extern const fail_work fail_sagas;
+extern const fail_work fail_town;
 extern const fail_work fail_projection;
+extern const fail_work fail_projection_loop;
 extern const fail_work fail_read;
-extern const fail_work fail_upkeep;
+extern const fail_work fail_read_beside;
+extern const fail_work fail_kit;
 
 /* Of a work that does something that must not fail, in the middle. */
 void fail_hold(bool held);
@@ -48,12 +56,20 @@ void fail_allow_blocks(long count);
  * opened anew; a wrong error ends the process.
  */
 bool fail_goes_on(wb_code code, const wb_error *err);
+/* A handler may stop by such an error, and its worker go on: there has been a
+ * failure of class STOP. */
+bool fail_may_stop_one(void);
 /* Ends the process, unless this is an error that the failure explains. */
 void fail_judge(wb_code code, const wb_error *err);
 
 /* ---- for what makes calls fail ------------------------------------------- */
 
-typedef enum fail_kind { FAIL_ALLOC, FAIL_STORE, FAIL_SYSTEM, FAIL_KINDS } fail_kind;
+typedef enum fail_kind {
+	FAIL_ALLOC,
+	FAIL_STORE,
+	FAIL_SYSTEM,
+	FAIL_KINDS
+} fail_kind;
 
 /* `call` is about to be made, and may fail with each of `codes`: is it the one?
  * *ret is then the code. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Calls of LMDB that fail before they do anything. They are ours, put in by the
- * linker (--wrap), so that what LMDB does inside is not counted. Each fails with
- * what it can fail with, by LMDB's manual and source (0.9.24).
+ * linker (--wrap), so that what LMDB does inside is not counted. Each fails
+ * with what it can fail with, by LMDB's manual and source (0.9.24).
  *
- * As in LMDB a transaction in which a write has failed is spoilt: it can neither
- * be used nor committed any more, nor can the one around it, once it has been
- * committed all the same.
+ * As in LMDB a transaction in which a write has failed is spoilt: it can
+ * neither be used nor committed any more, nor can the one around it, once it
+ * has been committed all the same.
  */
 #include <errno.h>
 #include <lmdb.h>
@@ -23,7 +23,7 @@ static struct {
 	bool reads, spoilt;
 } open_txns[OPEN_MAX];
 
-#define FAILS(call, codes, ret)                                               \
+#define FAILS(call, codes, ret)                                                \
 	fail_now(FAIL_STORE, call, codes, WBI_COUNT(codes), ret)
 
 static const int of_begin[] = {MDB_MAP_RESIZED, EIO, MDB_PANIC, ENOMEM};

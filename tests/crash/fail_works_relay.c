@@ -113,26 +113,53 @@ static void relay_close(yard *y)
 	y->store = NULL;
 }
 
+/* Closed and opened anew, as whoever starts it would. */
+static wb_code relay_again(yard *y, const char *dir, wb_error *err)
+{
+	relay_close(y);
+	return relay_open(y, dir, err);
+}
+
 static wb_code relay_steps(yard *y, const char *dir, wb_error *err)
 {
 	wb_code code = WB_OK;
 
 	for (int i = 0; code == WB_OK && i < RELAY_TURNS; i++) {
-		if (wb_relay_get_stat(y->relay).cursor == RELAY_EVENTS)
-			break;
 		wb_error why = WB_ERROR_INIT;
 
-		if (!fail_goes_on(wb_relay_step(y->relay, true, &why), &why)) {
-			relay_close(y);
-			code = relay_open(y, dir, err);
-		}
+		if (wb_relay_get_stat(y->relay).cursor == RELAY_EVENTS)
+			break;
+		if (!fail_goes_on(wb_relay_step(y->relay, true, &why), &why))
+			code = relay_again(y, dir, err);
 		fake_clock_advance_us(&y->clock, RELAY_TURN_US);
 	}
 	return code;
 }
 
-/* All but the stray one, in order per key; then it, in its place, is parked, and
- * what follows it of its key as well. */
+/* The same inside a host's event loop, whose clock is ours; then to its end. */
+static wb_code relay_loop(yard *y, const char *dir, wb_error *err)
+{
+	wb_code code = WB_OK;
+	int fd;
+
+	for (int i = 0; code == WB_OK && i < RELAY_TURNS; i++) {
+		wb_error why = WB_ERROR_INIT;
+
+		if (wb_relay_get_stat(y->relay).cursor == RELAY_EVENTS)
+			break;
+		if (!fail_goes_on(wb_relay_fd(y->relay, &fd, &why), &why) ||
+		    !fail_goes_on(wb_relay_dispatch(y->relay, &why), &why))
+			code = relay_again(y, dir, err);
+		fake_clock_advance_us(&y->clock, RELAY_TURN_US);
+	}
+	if (code != WB_OK)
+		return code;
+	wb_relay_stop(y->relay);
+	return wb_relay_run(y->relay, false, err);
+}
+
+/* All but the stray one, in order per key; then it, in its place, is parked,
+ * and what follows it of its key as well. */
 static void relay_judge(const yard *y)
 {
 	wb_relay_stat stat = wb_relay_get_stat(y->relay);
@@ -155,7 +182,9 @@ static void relay_judge(const yard *y)
 	assert_in_range(repeats, 0, RELAY_WINDOW);
 }
 
-static wb_code relay_run(const char *dir, wb_error *err)
+static wb_code relay_do(const char *dir,
+			wb_code (*how)(yard *y, const char *dir, wb_error *err),
+			wb_error *err)
 {
 	const wb_route route = {.type = "#.noted"};
 	wb_code code;
@@ -173,13 +202,23 @@ static wb_code relay_run(const char *dir, wb_error *err)
 	if (code == WB_OK)
 		code = relay_open(&y, dir, err);
 	if (code == WB_OK)
-		code = relay_steps(&y, dir, err);
+		code = how(&y, dir, err);
 	if (code == WB_OK)
 		relay_judge(&y);
 	relay_close(&y);
 	wb_memory_free(y.memory);
 	wb_routes_free(y.routes);
 	return code;
+}
+
+static wb_code relay_run(const char *dir, wb_error *err)
+{
+	return relay_do(dir, relay_steps, err);
+}
+
+static wb_code relay_loop_run(const char *dir, wb_error *err)
+{
+	return relay_do(dir, relay_loop, err);
 }
 
 static void relay_check(const char *dir, wb_code code)
@@ -189,3 +228,5 @@ static void relay_check(const char *dir, wb_code code)
 }
 
 const fail_work fail_relay = {"relay", relay_prepare, relay_run, relay_check};
+const fail_work fail_relay_loop = {"relay-loop", relay_prepare, relay_loop_run,
+				   relay_check};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <waybill/amqp.h>
-#include <waybill/memory.h>
-#include <waybill/outbox.h>
-#include <waybill/stream.h>
+#include <waybill/aggregate.h>
 
 #include "lib/base/assert.h"
 #include "lib/journal/maintain.h"
@@ -19,7 +19,8 @@ static void store_make(const char *dir)
 	wb_error err = WB_ERROR_INIT;
 
 	options.keep_bytes = UINT64_MAX;
-	assert_ok(wb_store_create(test_path(dir, "store"), &options, &err), err);
+	assert_ok(wb_store_create(test_path(dir, "store"), &options, &err),
+		  err);
 }
 
 static void store_check(const char *dir, wb_code code)
@@ -64,7 +65,8 @@ static wb_code append_all(wb_store *store, wb_outbox *outbox, wb_error *err)
 {
 	wb_header header = {S("colour"), S("red")};
 	char data[6000];
-	wb_event events[3] = {{.type = S("a")}, {.type = S("b")}, {.type = S("c")}};
+	wb_event events[3] = {
+		{.type = S("a")}, {.type = S("b")}, {.type = S("c")}};
 	MDB_txn *txn = NULL;
 	wb_code code = wb_store_begin(store, &txn, err);
 
@@ -100,7 +102,21 @@ static wb_code outbox_run(const char *dir, wb_error *err)
 	return code;
 }
 
-const fail_work fail_outbox = {"outbox", store_make, outbox_run, store_check};
+/* A commit is there as a whole: four events, or none. */
+static void outbox_check(const char *dir, wb_code code)
+{
+	wb_store *store = test_store_open(test_path(dir, "store"));
+	uint64_t first, head;
+
+	test_range(store, &first, &head);
+	wb_store_close(store);
+	assert_int_equal(head % 4, 0);
+	if (code == WB_OK)
+		assert_int_equal(head, 12);
+	store_check(dir, code);
+}
+
+const fail_work fail_outbox = {"outbox", store_make, outbox_run, outbox_check};
 
 /* ---- streams ------------------------------------------------------------ */
 
@@ -110,8 +126,8 @@ static wb_code stream_write(wb_store *store, wb_outbox *outbox, wb_error *err)
 	const wb_stream_write write = {S("order/1"), WB_STREAM_ANY, events, 2};
 	const wb_snapshot snapshot = {
 		.version = 2, .tag = S("t"), .data = S("state")};
-	const wb_stream_cut cut = {.stream = S("order/1"), .before = 2,
-				   .without_snapshot = true};
+	const wb_stream_cut cut = {
+		.stream = S("order/1"), .before = 2, .without_snapshot = true};
 	uint64_t floor;
 	MDB_txn *txn = NULL;
 	wb_code code = wb_store_begin(store, &txn, err);
@@ -177,87 +193,172 @@ static wb_code stream_run(const char *dir, wb_error *err)
 
 const fail_work fail_stream = {"stream", store_make, stream_run, store_check};
 
-/* ---- routes ------------------------------------------------------------- */
+/* ---- aggregates ---------------------------------------------------------- */
 
-static wb_code routes_run(const char *dir, wb_error *err)
+static wb_code sum_apply(void *state, const wb_stream_event *event, void *ctx,
+			 wb_error *err)
 {
-	const wb_route routes[] = {
-		{.type = "order.*", .exchange = "orders",
-		 .routing_key = "{type}.{aggregateid}"},
-		{.type = "#.noted", .mode = WB_MODE_STRUCTURED}};
-	const wb_event event = {.type = S("order.placed"),
-				.subject = S("order/1")};
-	char key[WB_ROUTING_KEY_MAX + 1];
-	wb_routes *table = NULL;
-	size_t len;
-	wb_code code = wb_routes_new(routes, 2, &table, err);
+	unsigned *sum = state;
 
-	(void)dir;
+	(void)event;
+	(void)ctx;
+	(void)err;
+	++*sum;
+	return WB_OK;
+}
+
+static wb_code sum_decide(wb_decision *decision, const void *state, void *arg,
+			  wb_error *err)
+{
+	const wb_event event = {.type = S("added"), .data = S("1")};
+	wb_code code = wb_decide(decision, &event, err);
+
+	(void)state;
+	(void)arg;
+	return code == WB_OK ? wb_decide(decision, &event, err) : code;
+}
+
+static const wb_aggregate_def sum_def = {.size = sizeof(wb_aggregate_def),
+					 .category = "sum",
+					 .state_bytes = sizeof(unsigned),
+					 .apply = sum_apply,
+					 .tag = "sum.1",
+					 .snapshot_every = 2};
+
+static wb_code sum_inside(wb_store *store, wb_aggregate *a,
+			  const wb_aggregate_command *command, wb_error *err)
+{
+	MDB_txn *txn = NULL;
+	wb_code code = wb_store_begin(store, &txn, err);
+
 	if (code == WB_OK)
-		code = wb_route_key(wb_routes_match(table, event.type), &event,
-				    key, &len, err);
-	wb_routes_free(table);
+		code = wb_aggregate_load(a, txn, S("1"), WB_STREAM_ANY, err);
+	if (code == WB_OK)
+		code = wb_aggregate_execute(a, txn, S("1"), command, NULL, err);
+	if (code == WB_OK)
+		code = wb_aggregate_snapshot(a, txn, S("1"), err);
+	if (code == WB_OK)
+		return wb_store_commit(store, txn, err);
+	wb_store_abort(txn);
 	return code;
 }
 
-const fail_work fail_routes = {"routes", NULL, routes_run, NULL};
-
-/* ---- brokers ------------------------------------------------------------ */
-
-static wb_code memory_run(wb_memory *memory, wb_broker *broker, wb_error *err)
+/* What the commands have left, as a reader would look for it. */
+static wb_code sum_look(wb_store *store, wb_error *err)
 {
-	const wb_declaration queue = {.kind = WB_TOPOLOGY_QUEUE,
-				      .name = S("q")};
-	const wb_header header = {S("a"), S("b")};
-	const wb_message message = {.routing_key = S("q"),
-				    .message_id = S("m"),
-				    .headers = &header,
-				    .header_count = 1,
-				    .body = S("body")};
-	wb_broker_event event;
-	wb_code code = wb_broker_connect(broker, err);
+	char name[WB_STREAM_NAME_MAX + 1];
+	wb_snapshot snapshot;
+	MDB_txn *txn = NULL;
+	wb_code code = wb_stream_next_name(store, NULL, S("sum/"), name, err);
 
-	wb_broker_step(broker);
 	if (code == WB_OK)
-		code = wb_broker_declare(broker, &queue, 1, err);
-	wb_broker_step(broker);
-	for (uint64_t i = 0; code == WB_OK && i < 70; i++)
-		code = wb_broker_publish(broker, &message, i, err);
-	wb_broker_flush(broker);
+		code = wb_store_begin(store, &txn, err);
 	if (code == WB_OK)
-		code = wb_broker_consume(broker, S("q"), 10, 2, err);
-	for (int i = 0; i < 5; i++)
-		wb_broker_step(broker);
-	while (wb_broker_next(broker, &event))
-		;
-	(void)memory;
+		code = wb_snapshot_find(store, txn, wb_str_from(name),
+					S("sum.1"), UINT64_MAX, &snapshot, err);
+	wb_store_abort(txn);
 	return code;
 }
 
-static wb_code brokers_run(const char *dir, wb_error *err)
+static wb_code aggregate_run(const char *dir, wb_error *err)
 {
-	wb_amqp_options options = WB_AMQP_OPTIONS_INIT;
-	wb_broker *rabbit = NULL, *broker = NULL;
-	wb_memory *memory = NULL;
+	wb_aggregate_command command = WB_AGGREGATE_COMMAND_INIT;
+	wb_aggregate *a = NULL;
+	wb_outbox *outbox = NULL;
+	wb_store *store = NULL;
 	wb_code code;
 
-	(void)dir;
-	options.uri = "amqp://user:secret@localhost:5672/%2f,amqp://[::1]/v";
-	options.connection_name = "alloc";
-	code = wb_amqp_new(&options, &rabbit, err);
-	wb_broker_free(rabbit);
+	command.decide = sum_decide;
+	code = wb_store_open(test_path(dir, "store"), NULL, &store, err);
 	if (code == WB_OK)
-		code = wb_memory_new(NULL, NULL, &memory, err);
+		code = wb_outbox_open(store, NULL, &outbox, err);
 	if (code == WB_OK)
-		code = wb_memory_connect(memory, &broker, err);
+		code = wb_aggregate_open(outbox, &sum_def, &a, err);
+	for (int i = 0; code == WB_OK && i < 2; i++)
+		code = wb_aggregate_execute(a, NULL, S("1"), &command, NULL,
+					    err);
 	if (code == WB_OK)
-		code = memory_run(memory, broker, err);
-	wb_broker_free(broker);
-	wb_memory_free(memory);
+		code = sum_inside(store, a, &command, err);
+	if (code == WB_OK)
+		code = wb_aggregate_load(a, NULL, S("1"), 3, err);
+	if (code == WB_OK)
+		code = sum_look(store, err);
+	wb_aggregate_close(a);
+	if (outbox)
+		wb_outbox_close(outbox);
+	wb_store_close(store);
 	return code;
 }
 
-const fail_work fail_brokers = {"brokers", NULL, brokers_run, NULL};
+/* A decision is there as a whole: two events, or none. */
+static void aggregate_check(const char *dir, wb_code code)
+{
+	wb_stream_info info = {0};
+	wb_error err = WB_ERROR_INIT;
+	wb_store *store = test_store_open(test_path(dir, "store"));
+	wb_code stat = wb_stream_stat(store, NULL, S("sum/1"), &info, &err);
+
+	wb_store_close(store);
+	assert_true(stat == WB_OK || stat == WB_ENOTFOUND);
+	assert_int_equal(info.version % 2, 0);
+	if (code == WB_OK)
+		assert_int_equal(info.version, 6);
+	store_check(dir, code);
+}
+
+const fail_work fail_aggregate = {"aggregate", store_make, aggregate_run,
+				  aggregate_check};
+
+/* ---- a store in the host's environment ----------------------------------- */
+
+static MDB_env *host_open(const char *path)
+{
+	MDB_env *env;
+
+	fail_hold(true);
+	assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, WB_STORE_TABLES + 1), 0);
+	assert_int_equal(mdb_env_set_mapsize(env, 64 << 20), 0);
+	assert_int_equal(mdb_env_open(env, path, MDB_NOTLS, 0600), 0);
+	fail_hold(false);
+	return env;
+}
+
+static wb_code host_run(const char *dir, wb_error *err)
+{
+	wb_store_options options = test_store_options();
+	MDB_env *env = host_open(test_path(dir, "store"));
+	wb_outbox *outbox = NULL;
+	wb_store *store = NULL;
+	wb_code code;
+
+	options.keep_bytes = UINT64_MAX;
+	code = wb_store_attach(env, &options, &store, err);
+	if (code == WB_OK)
+		code = wb_store_check_readers(store, NULL, err);
+	if (code == WB_OK)
+		code = wb_outbox_open(store, NULL, &outbox, err);
+	if (code == WB_OK)
+		code = append_all(store, outbox, err);
+	if (outbox)
+		wb_outbox_close(outbox);
+	wb_store_close(store);
+	mdb_env_close(env);
+	return code;
+}
+
+/* Whatever has failed, it can be attached to afterwards. */
+static void host_check(const char *dir, wb_code code)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	(void)code;
+	assert_ok(host_run(dir, &err), err);
+	store_check(dir, WB_OK);
+}
+
+const fail_work fail_host = {"host", NULL, host_run, host_check};
 
 /* ---- upkeep ------------------------------------------------------------- */
 
@@ -276,13 +377,30 @@ static wb_code upkeep_run(const char *dir, wb_error *err)
 	const wbi_check_report quiet = {.finding = NULL};
 	wb_code code;
 
-	code = wbi_store_backup(test_path(dir, "store"),
-				test_path(dir, "copy"), &quiet, err);
+	code = wbi_store_backup(test_path(dir, "store"), test_path(dir, "copy"),
+				&quiet, err);
 	if (code == WB_OK)
 		code = wbi_store_restore(test_path(dir, "copy"),
 					 test_path(dir, "back"), &quiet, err);
 	return code;
 }
 
+/* What has a name is whole, and what has none can be made again. */
+static void upkeep_check(const char *dir, wb_code code)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	store_check(dir, code);
+	if (access(test_path(dir, "copy"), F_OK) == 0)
+		crash_assert_sound(test_path(dir, "copy"));
+	if (access(test_path(dir, "back"), F_OK) == 0) {
+		crash_assert_sound(test_path(dir, "back"));
+		return;
+	}
+	test_remove_tree(test_path(dir, "copy"));
+	assert_ok(upkeep_run(dir, &err), err);
+	crash_assert_sound(test_path(dir, "back"));
+}
+
 const fail_work fail_upkeep = {"upkeep", upkeep_prepare, upkeep_run,
-				 store_check};
+			       upkeep_check};
