@@ -51,8 +51,8 @@ typedef struct wb_test_options {
  * A store, a broker, and a worker on them that is connected and consuming.
  * `handlers` as for wb_worker_open(), or a module's: wb_module.handlers and
  * wb_module.handler_count; `options` may be NULL. WB_EINVAL, with
- * the reason, as of wb_worker_open(); WB_EIO: no directory can be made in
- * /dev/shm or TMPDIR.
+ * the reason, as of wb_worker_open(); WB_EACCES, WB_ENOSPC, WB_EIO: no directory
+ * can be made in /dev/shm or TMPDIR. WB_ENOMEM.
  */
 WB_API wb_code wb_test_new(const wb_handler *const *handlers, size_t count,
 			   const wb_test_options *options, wb_test **ret,

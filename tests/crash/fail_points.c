@@ -136,8 +136,11 @@ static bool is_called_right(wb_code code)
 
 bool fail_may_stop_one(void)
 {
-	return now.t->fired && now.kind == FAIL_STORE &&
-	       wb_code_class(wbi_lmdb_code(now.t->with)) == WB_CLASS_STOP;
+	if (!now.t->fired || now.kind == FAIL_ALLOC)
+		return false;
+	if (now.kind == FAIL_SYSTEM)
+		return true;
+	return wb_code_class(wbi_lmdb_code(now.t->with)) == WB_CLASS_STOP;
 }
 
 static void child_end(int end);

@@ -56,8 +56,7 @@ void fail_allow_blocks(long count);
  * opened anew; a wrong error ends the process.
  */
 bool fail_goes_on(wb_code code, const wb_error *err);
-/* A handler may stop by such an error, and its worker go on: there has been a
- * failure of class STOP. */
+/* By such an error a handler may stop, and its worker go on; or a rebuild. */
 bool fail_may_stop_one(void);
 /* Ends the process, unless this is an error that the failure explains. */
 void fail_judge(wb_code code, const wb_error *err);

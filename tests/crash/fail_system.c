@@ -93,12 +93,19 @@ static bool is_file(int fd)
 	return __real_fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* What does not wait is not interrupted. */
+static bool waits(int fd)
+{
+	return !((unsigned)__real_fcntl(fd, F_GETFL, NULL) & O_NONBLOCK);
+}
+
 ssize_t __real_read(int fd, void *to, size_t size);
 ssize_t __wrap_read(int fd, void *to, size_t size);
 
 ssize_t __wrap_read(int fd, void *to, size_t size)
 {
-	if (is_file(fd) ? FAILS("read", of_read) : FAILS("read", of_wait))
+	if (is_file(fd) ? FAILS("read", of_read)
+			: waits(fd) && FAILS("read", of_wait))
 		return -1;
 	return __real_read(fd, to, size);
 }
@@ -108,7 +115,8 @@ ssize_t __wrap_write(int fd, const void *from, size_t size);
 
 ssize_t __wrap_write(int fd, const void *from, size_t size)
 {
-	if (is_file(fd) ? FAILS("write", of_write) : FAILS("write", of_wait))
+	if (is_file(fd) ? FAILS("write", of_write)
+			: waits(fd) && FAILS("write", of_wait))
 		return -1;
 	return __real_write(fd, from, size);
 }

@@ -192,8 +192,9 @@ static wb_code kit_open_store(wb_test *t, const wb_test_options *o,
 	if (!options.map_bytes)
 		options.map_bytes = KIT_MAP_BYTES;
 	if (!kit_scratch_make(kit_scratch_base(), t->dir))
-		return WBI_FAIL(err, WB_EIO, "no directory can be made in %s",
-				kit_scratch_base());
+		return wbi_fail_errno(err, errno, __func__,
+				      "make a directory in %s",
+				      kit_scratch_base());
 	snprintf(path, sizeof(path), "%s/store", t->dir);
 	kit_commits_judge(kit_judge_commit, t);
 	code = wb_store_create(path, &options, err);

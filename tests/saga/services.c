@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/saga/services.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -147,14 +148,16 @@ wb_code state_open(const wb_handler *self, wb_store *store, MDB_txn *txn,
 		   void **ret, wb_error *err)
 {
 	MDB_dbi *dbi = calloc(1, sizeof(*dbi));
+	int rc = dbi ? mdb_dbi_open(txn, "state", MDB_CREATE, dbi) : ENOMEM;
 
 	(void)self;
 	(void)store;
-	if (!dbi)
-		return wb_error_set(err, WB_ENOMEM, 0, __func__, "state");
+	if (rc != 0) {
+		free(dbi);
+		dbi = NULL;
+	}
 	*ret = dbi;
-	return wb_store_error(mdb_dbi_open(txn, "state", MDB_CREATE, dbi), err,
-			      "state");
+	return wb_store_error(rc, err, "state");
 }
 
 MDB_dbi state_of(wb_call *call)
