@@ -84,13 +84,6 @@ static void message_copy_place(const wbi_received *received, char **at,
 	to[1].value = message_copy_number(at, received->position);
 }
 
-/* Twice would be one too often: a sender may write what it likes. */
-static bool message_is_place(wb_str name)
-{
-	return wb_str_eq(name, wb_str_from("wborigin")) ||
-	       wb_str_eq(name, wb_str_from("wbposition"));
-}
-
 void wbi_ingest_event_copy(const wbi_received *received, void *block,
 			   wb_event *ret)
 {
@@ -98,7 +91,7 @@ void wbi_ingest_event_copy(const wbi_received *received, void *block,
 	bool place = message_has_place(received);
 	wb_header *headers = block;
 	char *at = (char *)(headers + from->header_count + 2);
-	size_t count = 0;
+	size_t count = from->header_count;
 
 	*ret = *from;
 	for (size_t i = 0; i < WBI_ATTRIBUTES; i++)
@@ -106,13 +99,9 @@ void wbi_ingest_event_copy(const wbi_received *received, void *block,
 			message_copy(&at, wbi_attribute_get(from, i));
 	if (ret->source.len == 0)
 		ret->source = wb_str_from(MESSAGE_NO_SOURCE);
-	for (size_t i = 0; i < from->header_count; i++) {
-		if (place && message_is_place(from->headers[i].name))
-			continue;
-		headers[count].name = message_copy(&at, from->headers[i].name);
-		headers[count].value =
-			message_copy(&at, from->headers[i].value);
-		count++;
+	for (size_t i = 0; i < count; i++) {
+		headers[i].name = message_copy(&at, from->headers[i].name);
+		headers[i].value = message_copy(&at, from->headers[i].value);
 	}
 	if (place) {
 		message_copy_place(received, &at, headers + count);

@@ -149,8 +149,9 @@ static bool is_extension(const struct reading *r, wb_str name, wb_str value)
 	for (size_t i = 0; i < r->kept; i++)
 		if (wb_str_eq(r->out->headers[i].name, name))
 			return false;
-	return !wbi_attribute_is_reserved(name) &&
-	       wbi_text_is_clean(value, NULL);
+	/* Where in a journal it lay is waybill's to say, and in due form. */
+	return !wbi_attribute_is_reserved(name) && !is(name, W("wborigin")) &&
+	       !is(name, W("wbposition")) && wbi_text_is_clean(value, NULL);
 }
 
 static void take_extension(struct reading *r, wb_str name, wb_str shown,

@@ -306,6 +306,37 @@ static void a_line_has_reply_to_under_a_name_of_its_own(void **state)
 	free(end);
 }
 
+/* Else the relay would send the name twice, once as its own. */
+static void a_place_that_a_stranger_names_is_no_extension(void **state)
+{
+	wb_header headers[] = {{S("wborigin"), S("mine")},
+			       {S("wbposition"), S("12")},
+			       {S("tenant"), S("x")}};
+	wb_header bad[] = {{S("ce-specversion"), S("1.0")},
+			   {S("ce-id"), S("7")},
+			   {S("ce-type"), S("t")},
+			   {S("ce-source"), S("s")},
+			   {S("ce-wbposition"), S("twelve")}};
+	wb_message raw = {.headers = headers,
+			  .header_count = WBI_COUNT(headers),
+			  .message_id = S("7"),
+			  .type = S("t"),
+			  .body = S("b")};
+	wb_message binary = {.headers = bad, .header_count = WBI_COUNT(bad)};
+	wbi_received got = read_as(&raw, WBI_FORM_RAW);
+
+	(void)state;
+	assert_int_equal(got.event.header_count, 1);
+	assert_str(got.event.headers[0].name, S("tenant"));
+	assert_int_equal(got.other_count, 2);
+	assert_int_equal(got.origin.len, 0);
+	wbi_envelope_read_fini(&got);
+	got = read_as(&binary, WBI_FORM_BINARY);
+	assert_int_equal(got.event.header_count, 0);
+	assert_int_equal(got.other_count, 1);
+	wbi_envelope_read_fini(&got);
+}
+
 static void every_form_of_others_is_understood(void **state)
 {
 	static const char *const prefixes[] = {"cloudEvents_",
@@ -584,6 +615,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_is_sent_is_read_back),
 		cmocka_unit_test(a_line_gives_back_the_event_byte_for_byte),
 		cmocka_unit_test(a_line_has_reply_to_under_a_name_of_its_own),
+		cmocka_unit_test(a_place_that_a_stranger_names_is_no_extension),
 		cmocka_unit_test(every_form_of_others_is_understood),
 		cmocka_unit_test(a_raw_message_is_read_by_its_properties),
 		cmocka_unit_test(the_first_of_two_counts),
