@@ -5,6 +5,7 @@
  * the next one goes on from the last commit.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,10 +17,11 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/base/standstill.h"
 
 typedef struct run_options {
 	char *dir, *stream, *address, *token_file;
-	uint64_t http;
+	uint64_t http, give_up;
 	bool until_idle;
 } run_options;
 
@@ -43,6 +45,16 @@ static const cli_flag run_flags[] = {
 	  .offset = offsetof(run_options, until_idle),
 	  .help = "End when every model is at the head of its journal; the "
 		  "exit status is 3 if one is stuck."},
+	 0},
+	{{.name = "give-up",
+	  .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(run_options, give_up),
+	  .min = 1,
+	  .max = 86400,
+	  .init = "60",
+	  .arg = "SECONDS",
+	  .help = "With --until-idle: end also when nothing was applied for "
+		  "so long; the exit status is 3 then."},
 	 0},
 	{{.name = "http",
 	  .kind = WBI_CONFIG_NUMBER,
@@ -76,16 +88,42 @@ typedef struct run_state {
 	wb_store *store;
 	cli_projectors projectors;
 	cli_http *http;
+	wbi_standstill still;
 	int signal_fd;
 } run_state;
 
 enum { RUN_TICK_MS = 1000 };
+
+/* With --until-idle; false: not yet. */
+static bool run_is_enough(run_state *s, int *ret_code)
+{
+	const wb_clock *clock = wb_system_clock();
+
+	if (!s->o->until_idle)
+		return false;
+	if (cli_projectors_quiet(&s->projectors)) {
+		*ret_code = cli_projectors_stuck(&s->projectors) > 0
+				    ? CLI_NOT_ALL
+				    : CLI_OK;
+		return true;
+	}
+	if (!wbi_stands_still(&s->still, cli_projectors_done(&s->projectors),
+			      clock->mono_us(clock->ctx),
+			      (int64_t)s->o->give_up * 1000000))
+		return false;
+	*ret_code = cli_fail(s->ctx, CLI_NOT_ALL,
+			     "stopped before the head: nothing was applied for "
+			     "%" PRIu64 " s: waybill projection stat",
+			     s->o->give_up);
+	return true;
+}
 
 static int run_loop(run_state *s)
 {
 	struct pollfd fds[CLI_PROJECTIONS_MAX + 1];
 	wb_error err = WB_ERROR_INIT;
 	size_t count = s->projectors.count;
+	int code = CLI_OK;
 
 	fds[count] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
 	for (size_t i = 0; i < count; i++)
@@ -96,10 +134,8 @@ static int run_loop(run_state *s)
 			return CLI_OK;
 		if (cli_projectors_dispatch(&s->projectors, &err) != WB_OK)
 			return cli_fail_error(s->ctx, &err);
-		if (s->o->until_idle && cli_projectors_quiet(&s->projectors))
-			return cli_projectors_stuck(&s->projectors) > 0
-				       ? CLI_NOT_ALL
-				       : CLI_OK;
+		if (run_is_enough(s, &code))
+			return code;
 		if (poll(fds, count + 1, RUN_TICK_MS) < 0 && errno != EINTR)
 			return cli_fail(s->ctx, CLI_FAILED, "poll: %s",
 					strerror(errno));

@@ -50,6 +50,8 @@ void cli_projectors_close(cli_projectors *projectors);
 wb_code cli_projectors_dispatch(cli_projectors *projectors, wb_error *err);
 /* Idle, or stuck: nothing more will happen by itself. */
 bool cli_projectors_quiet(const cli_projectors *projectors);
+/* A number that is another one as long as anything gets done. */
+uint64_t cli_projectors_done(const cli_projectors *projectors);
 /* How many are STUCK. */
 size_t cli_projectors_stuck(const cli_projectors *projectors);
 

@@ -115,6 +115,20 @@ bool cli_projectors_quiet(const cli_projectors *p)
 	return true;
 }
 
+uint64_t cli_projectors_done(const cli_projectors *p)
+{
+	uint64_t done = 0;
+
+	for (size_t i = 0; i < p->count; i++) {
+		wb_projector_stat stat = wb_projector_get_stat(p->projectors[i]);
+
+		done += stat.position + stat.building_position + stat.applied +
+			stat.passed + stat.skipped +
+			stat.quarantined_events;
+	}
+	return done;
+}
+
 size_t cli_projectors_stuck(const cli_projectors *p)
 {
 	size_t stuck = 0;

@@ -36,6 +36,7 @@ enum {
 
 typedef struct relay_flags {
 	bool check, until_empty;
+	uint64_t give_up;
 } relay_flags;
 
 typedef struct daemon_state {
@@ -52,6 +53,8 @@ typedef struct daemon_state {
 	int64_t alive_at_us;
 	uint64_t watchdog_us;
 	bool was_empty;
+	wbi_standstill still;
+	wb_error stuck; /* with --until-empty: nothing gets further */
 } daemon_state;
 
 static const cli_flag relay_flag_table[] = {
@@ -66,6 +69,16 @@ static const cli_flag relay_flag_table[] = {
 	  .offset = offsetof(relay_flags, until_empty),
 	  .help = "End when every event is delivered, parked or held; the "
 		  "exit status tells."},
+	 0},
+	{{.name = "give-up",
+	  .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(relay_flags, give_up),
+	  .min = 1,
+	  .max = 86400,
+	  .init = "60",
+	  .arg = "SECONDS",
+	  .help = "With --until-empty: end also when nothing was delivered "
+		  "for so long."},
 	 0},
 };
 
@@ -128,6 +141,19 @@ static void tell_state(daemon_state *d, const wb_relay_stat *stat)
 	cli_notify_status(status);
 }
 
+/* With --until-empty: it is, or will not be, as nothing gets further. */
+static bool is_enough(daemon_state *d, const wb_relay_stat *stat)
+{
+	if (!d->flags->until_empty || d->stops > 0 || d->was_empty ||
+	    d->stuck.code != WB_OK)
+		return false;
+	d->was_empty = stat->idle && d->declarer.declared;
+	return d->was_empty ||
+	       wbi_relay_gets_on(d->relay, &d->still,
+				 (int64_t)d->flags->give_up * 1000000,
+				 &d->stuck) != WB_OK;
+}
+
 static wb_code loop(daemon_state *d, wb_error *err)
 {
 	struct pollfd fds[2] = {{.events = POLLIN},
@@ -151,9 +177,7 @@ static wb_code loop(daemon_state *d, wb_error *err)
 			cli_declarer_held(&d->declarer, stat.held);
 		if (stat.state == WB_RELAY_STOPPED)
 			break;
-		if (d->flags->until_empty && stat.idle && d->declarer.declared &&
-		    d->stops == 0 && !d->was_empty) {
-			d->was_empty = true;
+		if (is_enough(d, &stat)) {
 			wb_relay_stop(d->relay);
 			continue;
 		}
@@ -251,7 +275,9 @@ static int left_over(daemon_state *d)
 
 	if (!d->was_empty)
 		return cli_fail(d->ctx, CLI_NOT_ALL,
-				"stopped before all was delivered");
+				"stopped before all was delivered%s%s",
+				d->stuck.code != WB_OK ? ": " : "",
+				d->stuck.text);
 	rc = wbi_txn_begin(wbi_store_relay_env(d->store), false, &txn, &err);
 	if (rc != WB_OK)
 		return cli_fail_error(d->ctx, &err);
@@ -312,7 +338,8 @@ static const cli_command relay_command = {
 		"not confirmed is sent again at the next start.\n\n"
 		"With --until-empty the exit status is 0 if all is delivered, "
 		"3 if events are parked or\nheld, or if it was stopped "
-		"before.\n\n"
+		"before, or if nothing was delivered for a minute\n"
+		"(--give-up).\n\n"
 		"Put the password into WAYBILL_AMQP_PASSWORD, "
 		"--amqp-password-file or the systemd\ncredential "
 		"amqp-password. One in the URI works; it is overwritten in the "

@@ -43,6 +43,7 @@ enum {
 
 typedef struct worker_flags {
 	bool check, until_idle;
+	uint64_t give_up;
 } worker_flags;
 
 typedef struct daemon_state {
@@ -68,7 +69,8 @@ typedef struct daemon_state {
 	int64_t received_us;
 	bool was_idle;
 	int64_t stuck_us; /* no room since; 0 */
-	wb_error stuck;   /* no room for too long, with --until-idle */
+	wbi_standstill still;
+	wb_error stuck;   /* with --until-idle: why it will not be */
 } daemon_state;
 
 static const cli_flag worker_flag_table[] = {
@@ -84,6 +86,16 @@ static const cli_flag worker_flag_table[] = {
 	  .offset = offsetof(worker_flags, until_idle),
 	  .help = "End when the queue is empty, every event is handled and "
 		  "what was emitted is relayed; the exit status tells."},
+	 0},
+	{{.name = "give-up",
+	  .kind = WBI_CONFIG_NUMBER,
+	  .offset = offsetof(worker_flags, give_up),
+	  .min = 1,
+	  .max = 86400,
+	  .init = "60",
+	  .arg = "SECONDS",
+	  .help = "With --until-idle: end also when nothing has got further "
+		  "for so long."},
 	 0},
 };
 
@@ -167,7 +179,8 @@ static bool is_quiet(daemon_state *d, const wb_worker_stat *stat)
 	return stat->idle && mono_us() - d->received_us >= WORKER_QUIET_US;
 }
 
-/* With --until-idle: it is idle, or there is no room for what is left. */
+/* With --until-idle: it is idle, or will not be: there is no room for what is
+ * left, or nothing gets further. */
 static bool is_enough(daemon_state *d, const wb_worker_stat *stat)
 {
 	if (!d->flags->until_idle || d->stops > 0 || d->was_idle ||
@@ -176,6 +189,11 @@ static bool is_enough(daemon_state *d, const wb_worker_stat *stat)
 	if (wbi_worker_is_stuck(stat, mono_us(), &d->stuck_us))
 		d->stuck = stat->error;
 	d->was_idle = is_quiet(d, stat) && cli_projectors_quiet(&d->projectors);
+	if (d->stuck.code == WB_OK && !d->was_idle)
+		(void)wbi_worker_gets_on(
+			d->worker, &d->still,
+			cli_projectors_done(&d->projectors),
+			(int64_t)d->flags->give_up * 1000000, &d->stuck);
 	return d->was_idle || d->stuck.code != WB_OK;
 }
 
@@ -451,6 +469,10 @@ static int left_over(daemon_state *d, const wb_worker_stat *stat)
 	MDB_txn *txn;
 	wb_code rc;
 
+	if (d->stuck.code == WB_ETIMEOUT)
+		return cli_fail(d->ctx, CLI_NOT_ALL,
+				"stopped before all was handled: %s",
+				d->stuck.text);
 	if (d->stuck.code != WB_OK)
 		return cli_fail(d->ctx, CLI_FAILED,
 				"stopped before all was handled, since there "
@@ -550,8 +572,9 @@ static const cli_command worker_command = {
 		"once. Nothing that was committed\nis handled again.\n\n"
 		"With --until-idle the exit status is 0 if all is handled, 3 "
 		"if there are dead letters\nor events that wait, or if it was "
-		"stopped before, 1 if there is no room (quota,\ndisk or map) "
-		"for what is left.\n\n"
+		"stopped before or nothing got further for a minute\n"
+		"(--give-up), 1 if there is no room (quota, disk or map) for "
+		"what is left.\n\n"
 		"  waybill-worker --store /var/lib/shop/store --amqp "
 		"amqp://localhost --module ./handlers.so\n"
 		"  waybill-worker --config /etc/waybill/shop.yaml --check\n",

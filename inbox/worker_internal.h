@@ -11,6 +11,7 @@
 #include "inbox/dispatch.h"
 #include "inbox/ingest.h"
 #include "lib/base/loop.h"
+#include "lib/base/standstill.h"
 
 enum {
 	WORKER_OWN_RETRY_MS = 200,
@@ -98,6 +99,10 @@ wb_code wbi_worker_step_relay(wb_worker *worker, wb_error *err);
  * first. Who waits until it is idle may wait for ever. */
 bool wbi_worker_is_stuck(const wb_worker_stat *stat, int64_t now_us,
 			 int64_t *since_us);
+
+/* As wbi_relay_gets_on(). `more` is what else gets done and is waited for. */
+wb_code wbi_worker_gets_on(const wb_worker *worker, wbi_standstill *still,
+			   uint64_t more, int64_t most_us, wb_error *err);
 
 /* The page in which its calls are noted; NULL while it waits. */
 static inline wbi_calls *wbi_worker_calls(const wb_worker *worker)

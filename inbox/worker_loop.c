@@ -144,6 +144,7 @@ typedef struct loop_quiet {
 	uint64_t received;
 	int64_t since_us; /* nothing was received */
 	int64_t stuck_us; /* there was no room; 0 */
+	wbi_standstill still;
 } loop_quiet;
 
 /* Idle, and nothing has come for a while: what the broker still has is on its
@@ -171,6 +172,34 @@ bool wbi_worker_is_stuck(const wb_worker_stat *stat, int64_t now_us,
 	return *since_us != 0 && now_us - *since_us >= WORKER_STUCK_US;
 }
 
+/* A call on a thread has a deadline of its own. */
+wb_code wbi_worker_gets_on(const wb_worker *worker, wbi_standstill *still,
+			   uint64_t more, int64_t most_us, wb_error *err)
+{
+	wb_worker_stat stat = wb_worker_get_stat(worker);
+	uint64_t done = more + stat.received - stat.duplicates + stat.handled +
+			stat.dead;
+
+	if (worker->relay) {
+		wb_relay_stat relay = wb_relay_get_stat(worker->relay);
+
+		done += relay.cursor + relay.delivered + relay.unrouted +
+			relay.parked;
+	}
+	if (worker->dispatch &&
+	    wbi_dispatch_get_stat(worker->dispatch).running > 0)
+		still->since_us = 0;
+	if (!wbi_stands_still(still, done,
+			      worker->clock->mono_us(worker->clock->ctx),
+			      most_us))
+		return WB_OK;
+	return WBI_FAIL(err, WB_ETIMEOUT,
+			"nothing got further for %lld s, %s%s%.300s",
+			(long long)(most_us / 1000000),
+			wbi_worker_state_name(stat.state),
+			*stat.error.text ? ": " : "", stat.error.text);
+}
+
 /* Stop it when it is idle; an error if it will not be. */
 static wb_code loop_judge(wb_worker *worker, loop_quiet *quiet, wb_error *err)
 {
@@ -184,6 +213,9 @@ static wb_code loop_judge(wb_worker *worker, loop_quiet *quiet, wb_error *err)
 				stat.error.text);
 	if (loop_is_quiet(worker, &stat, quiet))
 		wb_worker_stop(worker);
+	else if (!stat.idle)
+		return wbi_worker_gets_on(worker, &quiet->still, 0,
+					  WBI_STANDSTILL_US, err);
 	return WB_OK;
 }
 

@@ -96,8 +96,27 @@ wb_code wb_relay_dispatch(wb_relay *relay, wb_error *err)
 	return WB_OK;
 }
 
+wb_code wbi_relay_gets_on(const wb_relay *relay, wbi_standstill *still,
+			  int64_t most_us, wb_error *err)
+{
+	wb_relay_stat stat = wb_relay_get_stat(relay);
+	uint64_t done = stat.cursor + stat.delivered + stat.unrouted +
+			stat.parked;
+
+	if (!wbi_stands_still(still, done,
+			      relay->clock->mono_us(relay->clock->ctx),
+			      most_us))
+		return WB_OK;
+	return WBI_FAIL(err, WB_ETIMEOUT,
+			"nothing was delivered for %lld s, %s%s%.200s",
+			(long long)(most_us / 1000000),
+			wbi_relay_state_name(stat.state),
+			*relay->why ? ": " : "", relay->why);
+}
+
 wb_code wb_relay_run(wb_relay *relay, bool until_empty, wb_error *err)
 {
+	wbi_standstill still = {0, 0};
 	wb_code code;
 	int fd;
 
@@ -109,7 +128,11 @@ wb_code wb_relay_run(wb_relay *relay, bool until_empty, wb_error *err)
 		if (until_empty && wb_relay_get_stat(relay).idle &&
 		    atomic_load(&relay->stop_asked) == 0)
 			wb_relay_stop(relay);
-		code = wbi_loop_wait(&relay->loop, LOOP_WAIT_MS, err);
+		if (until_empty && atomic_load(&relay->stop_asked) == 0)
+			code = wbi_relay_gets_on(relay, &still,
+						 WBI_STANDSTILL_US, err);
+		if (code == WB_OK)
+			code = wbi_loop_wait(&relay->loop, LOOP_WAIT_MS, err);
 	}
 	return code;
 }

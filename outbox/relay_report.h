@@ -10,6 +10,7 @@
 
 #include <waybill/relay.h>
 
+#include "lib/base/standstill.h"
 #include "lib/journal/parked.h"
 
 /* Over the life of the store, but for UNCONFIRMED, which is a gauge. */
@@ -31,6 +32,11 @@ const char *wbi_relay_counter_name(enum wbi_relay_counter counter);
 
 /* "waiting", "down", "running", ...; static. */
 const char *wbi_relay_state_name(wb_relay_state state);
+
+/* For who waits until it is idle, to be called now and then. WB_ETIMEOUT: nothing
+ * has been delivered or set aside for `most_us`; the text has its trouble. */
+wb_code wbi_relay_gets_on(const wb_relay *relay, wbi_standstill *still,
+			  int64_t most_us, wb_error *err);
 
 /* The name of the durable count of events of a type that were accepted
  * unrouted (wbi_count_add): "unrouted/" + type. Borrows `buf`. */

@@ -118,7 +118,8 @@ WB_API wb_code wb_relay_dispatch(wb_relay *relay, wb_error *err);
 /*
  * Run until wb_relay_stop() has drained it, or with `until_empty` until every
  * event is delivered, accepted unrouted, parked, or held for an exchange that is
- * missing. For a thread of its own.
+ * missing; then WB_ETIMEOUT means that nothing was for a minute, with the reason:
+ * no connection, or another relay is active. For a thread of its own.
  */
 WB_API wb_code wb_relay_run(wb_relay *relay, bool until_empty, wb_error *err);
 

@@ -136,7 +136,8 @@ WB_API wb_code wb_worker_dispatch(wb_worker *worker, wb_error *err);
 
 /* Run until wb_worker_stop() has drained it, or with `until_idle` until its
  * stat says idle; WB_EMAPFULL, WB_ENOSPC, WB_EQUOTA: it has been PAUSED for
- * three seconds then. For a thread of its own. */
+ * three seconds then; WB_ETIMEOUT: nothing has got further for a minute, with
+ * the reason, such as no connection. For a thread of its own. */
 WB_API wb_code wb_worker_run(wb_worker *worker, bool until_idle, wb_error *err);
 
 /*

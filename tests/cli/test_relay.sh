@@ -64,6 +64,9 @@ is "init" 0 $code
 run "$relay" --store s --amqp $nowhere --declare never --until-empty
 is "an empty store needs no broker" 0 $code
 "$waybill" append --store s --type a >/dev/null
+run "$relay" --store s --amqp $nowhere --declare never --until-empty --give-up 1
+is "one that cannot be emptied is given up" 3 $code
+has "for this reason" "nothing was delivered for 1 s, down: no connection" "$err"
 
 # start ARGS...: in the background, $pid; its log in $dir/log
 start() {

@@ -247,5 +247,13 @@ wait_for 10 gone || is "the worker ends with its supervisor" yes no
 start --until-idle --no-relay
 said "no connection"
 end "stopped before it was idle" TERM 3
+start --until-idle --give-up 1
+given_up() {
+	! kill -0 $pid 2>/dev/null
+}
+wait_for 10 given_up || is "without a broker it gives up" yes no
+wait $pid
+is "and says so" 3 $?
+has "and why" "nothing got further for 1 s, down: no connection" "$(cat log)"
 
 done_testing

@@ -342,6 +342,70 @@ static void a_second_stop_waits_for_no_call(void **state)
 	close(r.gate[0]);
 }
 
+static wb_code gets_on(worker_rig *r, wbi_standstill *still, wb_error *err)
+{
+	return wbi_worker_gets_on(r->worker, still, 0, 1000000, err);
+}
+
+static void that_nothing_gets_further_is_said_with_the_reason(void **state)
+{
+	wbi_standstill still = {0, 0};
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	wb_handler h;
+	worker_rig r;
+
+	worker_rig_init(&r, place->store, true);
+	wb_memory_refuse_next(r.memory, 1000);
+	h = worker_rig_handler(&r, "count");
+	worker_rig_start(&r, &h);
+	worker_rig_step(&r);
+	assert_ok(gets_on(&r, &still, &err), err);
+	for (int i = 0; i < 9999; i++)
+		worker_rig_step(&r);
+	assert_ok(gets_on(&r, &still, &err), err);
+	worker_rig_step(&r);
+	assert_int_equal(gets_on(&r, &still, &err), WB_ETIMEOUT);
+	assert_non_null(strstr(err.text, "for 1 s, down: no connection: "));
+	wb_error_clear(&err);
+	wb_memory_refuse_next(r.memory, 0);
+	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_fill(&r, 1, 1);
+	worker_rig_until_idle(&r);
+	assert_ok(gets_on(&r, &still, &err), err);
+	worker_rig_fini(&r);
+}
+
+/* It ends by its own deadline, or by its supervisor. */
+static void a_call_on_a_thread_gets_further(void **state)
+{
+	wbi_standstill still = {0, 0};
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	wb_handler h;
+	worker_rig r;
+
+	worker_rig_init(&r, place->store, true);
+	assert_int_equal(pipe(r.gate), 0);
+	r.options.threads = 1;
+	h = worker_rig_handler(&r, "wait");
+	h.kind = WB_EXTERNAL;
+	h.handle = wait_call;
+	worker_rig_start(&r, &h);
+	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_fill(&r, 1, 1);
+	while (wbi_dispatch_get_stat(r.worker->dispatch).running == 0)
+		worker_rig_step(&r);
+	for (int i = 0; i < 3; i++) {
+		assert_ok(gets_on(&r, &still, &err), err);
+		fake_clock_advance_us(&r.clock, 1000000);
+	}
+	close(r.gate[1]);
+	worker_rig_until_idle(&r);
+	worker_rig_fini(&r);
+	close(r.gate[0]);
+}
+
 static void a_call_that_outlasts_the_drain_is_left(void **state)
 {
 	test_place *place = *state;
@@ -441,6 +505,8 @@ int main(void)
 		T(stopping_under_load_leaves_nothing_half_done),
 		T(killed_anywhere_each_event_has_its_effect_once),
 		T(a_second_stop_waits_for_no_call),
+		T(that_nothing_gets_further_is_said_with_the_reason),
+		T(a_call_on_a_thread_gets_further),
 		T(a_call_that_outlasts_the_drain_is_left),
 		T(a_mistake_in_what_it_is_told_is_named),
 	};

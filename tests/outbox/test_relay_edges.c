@@ -473,6 +473,32 @@ static void a_commit_on_its_way_is_looked_for_soon_then_rarely(void **state)
 	relay_rig_fini(rig);
 }
 
+/* ---- whoever waits for its end ------------------------------------------- */
+
+static void that_nothing_is_delivered_is_said_with_the_reason(void **state)
+{
+	relay_rig *rig = rig_of(state);
+	wbi_standstill still = {0, 0};
+	wb_error err = WB_ERROR_INIT;
+
+	wb_memory_refuse_next(rig->memory, 1000);
+	relay_rig_start(rig);
+	relay_rig_append(rig, "a", "");
+	relay_rig_run(rig, 500);
+	assert_ok(wbi_relay_gets_on(rig->relay, &still, 2000000, &err), err);
+	relay_rig_run(rig, 1999);
+	assert_ok(wbi_relay_gets_on(rig->relay, &still, 2000000, &err), err);
+	relay_rig_run(rig, 1);
+	assert_int_equal(wbi_relay_gets_on(rig->relay, &still, 2000000, &err),
+			 WB_ETIMEOUT);
+	assert_non_null(strstr(err.text, "for 2 s, down: no connection: "));
+	wb_error_clear(&err);
+	wb_memory_refuse_next(rig->memory, 0);
+	relay_rig_settle(rig);
+	assert_ok(wbi_relay_gets_on(rig->relay, &still, 2000000, &err), err);
+	relay_rig_fini(rig);
+}
+
 /* ---- a broker that is not as it should be -------------------------------- */
 
 static void a_broker_that_is_up_already_is_made_our_own(void **state)
@@ -512,6 +538,7 @@ int main(void)
 		T(releases_to_a_missing_exchange_stand_in_nobodys_way),
 		T(a_lost_connection_forgets_to_reopen_its_channel),
 		T(a_commit_on_its_way_is_looked_for_soon_then_rarely),
+		T(that_nothing_is_delivered_is_said_with_the_reason),
 		T(a_broker_that_is_up_already_is_made_our_own),
 		T(draining_waits_without_spinning),
 		T(a_full_relay_environment_is_tried_again_now_and_then),
