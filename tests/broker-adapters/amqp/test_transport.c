@@ -552,6 +552,42 @@ static void a_client_certificate_is_shown(void **state)
 	assert_non_null(strstr(err.text, "/nonexistent/key.pem"));
 }
 
+/* What is in the way is a file, so its name is said. */
+static void a_file_that_holds_something_else_is_named(void **state)
+{
+	char text_path[PATH_MAX], long_name[300];
+	wbi_amqp_host hosts[4];
+	static const char *const words[] = {
+		"holds no certificate in PEM", "not a PEM certificate",
+		"not an unencrypted PEM key", "cannot use"};
+	FILE *text;
+
+	(void)state;
+	snprintf(text_path, sizeof(text_path), "%s/text", directory);
+	text = fopen(text_path, "w");
+	assert_non_null(text);
+	fputs("hello\n", text);
+	fclose(text);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = '\0';
+	for (size_t i = 0; i < WBI_COUNT(hosts); i++)
+		hosts[i] = tls_host("broker.example");
+	hosts[0].ca_file = text_path;
+	hosts[1].cert_file = hosts[1].key_file = text_path;
+	hosts[2].cert_file = client_path;
+	hosts[2].key_file = ca_path;
+	hosts[3].server_name = long_name;
+	for (size_t i = 0; i < WBI_COUNT(hosts); i++) {
+		wb_error err = WB_ERROR_INIT;
+
+		assert_int_equal(tls_try(hosts[i], &good, NULL, NULL, &err),
+				 WB_EINVAL);
+		if (!strstr(err.text, words[i]))
+			fail_msg("%s: no %s", err.text, words[i]);
+	}
+	unlink(text_path);
+}
+
 /* The peer wants a certificate, gets none and hangs up; SIGPIPE would end the
  * test. */
 static void a_broken_tls_connection_raises_no_signal(void **state)
@@ -623,6 +659,7 @@ int main(void)
 		cmocka_unit_test(bad_certificates_are_refused_with_the_cure),
 		cmocka_unit_test(no_verification_is_a_warning_on_each_connect),
 		cmocka_unit_test(a_client_certificate_is_shown),
+		cmocka_unit_test(a_file_that_holds_something_else_is_named),
 		cmocka_unit_test(a_broken_tls_connection_raises_no_signal),
 		cmocka_unit_test(a_peer_without_tls_is_told_apart),
 	};
