@@ -70,17 +70,16 @@ int64_t wbi_relay_nack_due(wb_relay *relay, uint32_t nacks)
  * beyond RELAY_UNROUTED_MAX types in between, under one name for the rest. */
 void wbi_relay_count_unrouted(wb_relay *relay, wb_str type)
 {
-	size_t i;
+	size_t i = 0;
 
-	if (type.len > 255)
-		type.len = 255;
-	if (relay->unrouted_count == RELAY_UNROUTED_MAX - 1)
+	while (i < relay->unrouted_count &&
+	       !wb_str_eq(wb_str_from(relay->unrouted[i].type), type))
+		i++;
+	if (i >= RELAY_UNROUTED_MAX - 1) {
+		i = RELAY_UNROUTED_MAX - 1;
 		type = wb_str_from("(other)");
-	for (i = 0; i < relay->unrouted_count; i++)
-		if (wb_str_eq(wb_str_from(relay->unrouted[i].type), type))
-			break;
-	if (i == RELAY_UNROUTED_MAX)
-		i--;
+	}
+	WB_ASSERT(type.len < sizeof(relay->unrouted[i].type));
 	if (i == relay->unrouted_count) {
 		relay->unrouted_count++;
 		relay->unrouted[i].count = 0;
