@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Three services on a memory broker, each with its store and its worker, and a
+ * Up to three services on a memory broker, each with its store, its worker and a
  * table "state" of its own; a clock that stands still until it is moved. All
  * fails the test by itself.
  */
@@ -48,10 +48,6 @@ typedef struct services {
 	service all[SERVICES_MAX];
 	int count;
 } services;
-
-/* Of a group of tests: directories in memory where there is some. Nothing here
- * is about the disk, and every commit would wait for it. */
-int services_in_memory(void **state);
 
 void services_init(services *r, const char *dir, uint64_t seed,
 		   const service_kind *kinds, int count,

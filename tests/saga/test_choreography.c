@@ -421,5 +421,5 @@ int main(void)
 		TEST(a_part_that_does_not_fit_is_refused),
 	};
 
-	return cmocka_run_group_tests(tests, services_in_memory, NULL);
+	return cmocka_run_group_tests(tests, test_places_in_memory, NULL);
 }

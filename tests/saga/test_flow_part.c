@@ -1015,5 +1015,5 @@ int main(void)
 		T(a_part_that_is_wrong_is_refused),
 	};
 
-	return cmocka_run_group_tests(tests, services_in_memory, NULL);
+	return cmocka_run_group_tests(tests, test_places_in_memory, NULL);
 }

@@ -625,5 +625,5 @@ int main(void)
 		TEST(a_restored_orchestrator_brings_nothing_back),
 	};
 
-	return cmocka_run_group_tests(tests, services_in_memory, NULL);
+	return cmocka_run_group_tests(tests, test_places_in_memory, NULL);
 }

@@ -16,6 +16,9 @@ typedef struct test_place {
 } test_place;
 
 /* For cmocka_unit_test_setup_teardown: *state is a test_place. */
+/* Of a group of tests: places in memory where there is some, for those that are
+ * not about the disk and would wait for it at every commit. */
+int test_places_in_memory(void **state);
 int test_place_setup(void **state);
 int test_place_teardown(void **state);
 
