@@ -10,6 +10,7 @@
 #include <waybill/relay.h>
 
 #include "lib/base/assert.h"
+#include "lib/store/store.h"
 #include "tests/crash/crash_points.h"
 #include "tests/crash/fail_points.h"
 #include "tests/support/fake_clock.h"
@@ -158,8 +159,26 @@ static wb_code relay_loop(yard *y, const char *dir, wb_error *err)
 	return wb_relay_run(y->relay, false, err);
 }
 
-/* All but the stray one, in order per key; then it, in its place, is parked,
- * and what follows it of its key as well. */
+static void relay_assert_parked(const yard *y, uint64_t count)
+{
+	uint64_t bytes, rows;
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn;
+
+	fail_hold(true);
+	assert_ok(
+		wbi_txn_begin(wbi_store_relay_env(y->store), false, &txn, &err),
+		err);
+	assert_ok(wbi_table_size(txn, wbi_store_relay_tables(y->store)->parked,
+				 &bytes, &rows, &err),
+		  err);
+	wbi_txn_abort(txn);
+	fail_hold(false);
+	assert_int_equal(rows, count);
+}
+
+/* All but the stray one, in order per key; it is parked, and what follows it of
+ * its key as well. */
 static void relay_judge(const yard *y)
 {
 	wb_relay_stat stat = wb_relay_get_stat(y->relay);
@@ -180,6 +199,7 @@ static void relay_judge(const yard *y)
 	assert_int_equal(last[0], RELAY_EVENTS);
 	assert_int_equal(last[1], RELAY_ASTRAY - 2);
 	assert_in_range(repeats, 0, RELAY_WINDOW);
+	relay_assert_parked(y, (RELAY_EVENTS - RELAY_ASTRAY) / 2 + 1);
 }
 
 static wb_code relay_do(const char *dir,
