@@ -354,7 +354,7 @@ static wb_code ingest_hear(wbi_ingest *ingest, wb_error *err)
 static void ingest_no_room(wbi_ingest *ingest, const wb_error *why)
 {
 	bool room = why->code == WB_EQUOTA || why->code == WB_EMAPFULL ||
-		    why->code == WB_ENOSPC;
+		    why->code == WB_ENOSPC || why->code == WB_ESTATE;
 
 	if (room && ingest->take > 1) {
 		ingest->take /= 2; /* a part of it may fit */
@@ -476,7 +476,8 @@ static wb_code ingest_write(wbi_ingest *ingest, bool *ret_committed,
 		ingest->again = true;
 		return WB_OK;
 	}
-	if (why.class_ != WB_CLASS_RETRY)
+	/* A transaction that had too much (WB_ESTATE) is made smaller, too. */
+	if (why.class_ != WB_CLASS_RETRY && why.code != WB_ESTATE)
 		return WBI_FAIL(err, why.code, "%s", why.text);
 	ingest_no_room(ingest, &why);
 	return WB_OK;
@@ -616,7 +617,10 @@ wb_code wbi_ingest_step(wbi_ingest *ingest, bool *ret_committed, wb_error *err)
 	ingest_set_state(ingest, WB_WORKER_FAILED);
 	(void)wbi_ingest_status_write(ingest, NULL);
 	ingest->deadline_us = INT64_MAX;
-	return WBI_FAIL(err, code, "%s", why.text);
+	code = WBI_FAIL(err, code, "%s", why.text);
+	if (err)
+		err->class_ = WB_CLASS_STOP; /* it does not go on by itself */
+	return code;
 }
 
 int64_t wbi_ingest_deadline_us(const wbi_ingest *ingest)

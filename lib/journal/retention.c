@@ -210,15 +210,16 @@ wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
 	if (code == WB_OK)
 		code = prune_run(&p, txn, PRUNE_PER_EVENT * (uint64_t)appended,
 				 &cause);
-	if (code != WB_ECORRUPT && code != WB_EVERSION &&
-	    code != WB_EMISMATCH) {
+	if ((code != WB_ECORRUPT && code != WB_EVERSION &&
+	     code != WB_EMISMATCH) ||
+	    !wbi_txn_is_sound(txn, journal->table)) {
 		if (code != WB_OK && err && err->code == WB_OK)
 			*err = cause;
 		return code;
 	}
 	/* A row that cannot be read stays for fsck to find, a consumer of
 	 * another history for the operator; that is no reason to refuse new
-	 * events. */
+	 * events, as long as the transaction can be committed. */
 	if (!atomic_exchange(&memo->prune_stuck, true))
 		wbi_log(wbi_store_log(journal->store), WB_LOG_ERROR,
 			"store %s: nothing is pruned any more: %s; run waybill "
