@@ -115,7 +115,7 @@ static void a_rebuild_without_room_harms_nothing(void **state)
 	rig_append_many(&r, 5000, 2000);
 	rig_open(&r);
 	rig_settle(&r);
-	r.projector->options.map_bytes = 512 << 10; /* of those that are made */
+	r.projector->options.map_bytes = 256 << 10; /* of those that are made */
 	rig_rebuild(&r, true);
 	for (int i = 0; i < 50; i++) {
 		rig_append(&r, "k0", "later");
