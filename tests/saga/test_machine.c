@@ -249,9 +249,24 @@ static void final_states_stay_and_nothing_unlisted_is_legal(void **state)
 	}
 }
 
+/* Also what another version has written. */
+static void every_number_has_a_name(void **state)
+{
+	(void)state;
+	assert_string_equal(wbi_at_name(WBI_AT_UNDONE), "undone");
+	assert_string_equal(wbi_at_name(WBI_AT_END), "unknown");
+	assert_string_equal(wbi_saga_status_name(WB_SAGA_PARKED), "parked");
+	assert_string_equal(wbi_saga_status_name(99), "unknown");
+	assert_string_equal(wbi_parking_name(WBI_PARKING_UNDO), "undo");
+	assert_string_equal(wbi_parking_name(99), "unknown");
+	assert_false(wbi_machine_status_may(99, WB_SAGA_RUNNING));
+	assert_false(wbi_machine_at_may(WBI_AT_END, WBI_AT_ASKED));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_number_has_a_name),
 		cmocka_unit_test(every_state_of_a_booking_is_sound),
 		cmocka_unit_test(every_state_is_sound_with_an_operator_in_it),
 		cmocka_unit_test(

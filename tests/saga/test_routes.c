@@ -145,6 +145,42 @@ static void what_is_wrong_is_named(void **state)
 	assert_null(routes);
 }
 
+static void a_list_that_is_not_there_is_named(void **state)
+{
+	wb_saga_routing wrong[3] = {WB_SAGA_ROUTING_INIT, WB_SAGA_ROUTING_INIT,
+				    WB_SAGA_ROUTING_INIT};
+	char longer[251];
+	const wb_command command = {.type = longer};
+	const wb_participant p = {.commands = &command, .count = 1};
+	const wb_participant *const list[] = {&p, NULL};
+	wb_saga_routing routing = WB_SAGA_ROUTING_INIT;
+	wb_error err = WB_ERROR_INIT;
+	wb_routes *routes = NULL;
+
+	(void)state;
+	wrong[0].own_count = 1;
+	wrong[1].saga_count = 1;
+	wrong[2].participant_count = 1;
+	for (int i = 0; i < 3; i++)
+		assert_code(wb_saga_routes_new(&wrong[i], &routes, &err),
+			    WB_EINVAL, err);
+	assert_code(wb_saga_routes_new(NULL, &routes, &err), WB_EINVAL, err);
+	assert_code(wb_saga_routes_new(&routing, NULL, &err), WB_EINVAL, err);
+	memset(longer, 'a', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	routing.participants = list;
+	routing.participant_count = 1;
+	assert_int_equal(wb_saga_routes_new(&routing, &routes, &err),
+			 WB_EINVAL);
+	assert_non_null(strstr(err.text, "longer than 249 bytes"));
+	wb_error_clear(&err);
+	longer[249] = '\0';
+	routing.participant_count = 2; /* one that is NULL has none */
+	routing.commands = "";
+	assert_ok(wb_saga_routes_new(&routing, &routes, &err), err);
+	wb_routes_free(routes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +189,7 @@ int main(void)
 		cmocka_unit_test(a_route_that_names_them_is_followed),
 		cmocka_unit_test(a_route_for_all_the_rest_takes_the_rest_only),
 		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(a_list_that_is_not_there_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
