@@ -101,10 +101,12 @@ wb_code wbi_parked_remove(MDB_txn *txn, const wbi_relay_tables *tables,
 	if (keyed.count == 0)
 		return wbi_parked_key_del(txn, tables->keys, key, err);
 	code = parked_first(txn, tables, key, &keyed.first_position, err);
-	if (code != WB_OK)
+	if (code == WB_ENOTFOUND)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"a key has fewer parked events than it says: "
 				"run `waybill fsck`");
+	if (code != WB_OK)
+		return code;
 	return wbi_parked_key_put(txn, tables->keys, key, &keyed, err);
 }
 

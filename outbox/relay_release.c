@@ -189,10 +189,12 @@ wb_code wbi_relay_release_refill(wb_relay *relay, MDB_txn *env_txn,
 		if (code == WB_OK)
 			code = release_keys(relay, env_txn, &full, err);
 	}
+	if (code != WB_OK)
+		return code; /* look again: nothing else would bring it up */
 	/* With no room left, the end of any release looks again. */
 	relay->release_more = false;
 	relay->release_full = full;
-	return code;
+	return WB_OK;
 }
 
 /* ---- sending ------------------------------------------------------------- */

@@ -33,6 +33,7 @@ extern const fail_work fail_routes;
 extern const fail_work fail_brokers;
 extern const fail_work fail_amqp;
 extern const fail_work fail_relay;
+extern const fail_work fail_mend;
 extern const fail_work fail_relay_loop;
 extern const fail_work fail_worker;
 extern const fail_work fail_worker_loop;
