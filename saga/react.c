@@ -344,9 +344,11 @@ wb_code wbi_flow_handle(wb_call *call, const wb_event *event, wb_error *err)
 			"attribute wbsaga, or else its correlation id, "
 			"must have 1 to %d bytes, it has %zu",
 			c->part->flow->name, WBI_SAGA_ID_MAX, saga.len);
+	/* It waited, or was a dead letter, from before the flow was changed. */
+	if (type < 0)
+		return WB_OK;
 	wbi_flow_scope_of(call, saga, &scope);
 	code = wbi_barrier_prune(&scope.barrier, WBI_FLOW_PRUNE, err);
-	WB_ASSERT(type >= 0); /* only what it names is dispatched to it */
 	if (code == WB_OK)
 		code = react_heard(call, &scope, type, err);
 	for (int i = 0; i < c->flow->row_count && code == WB_OK; i++) {

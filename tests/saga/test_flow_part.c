@@ -986,6 +986,43 @@ static void a_part_that_is_wrong_is_refused(void **state)
 	wb_store_close(store);
 }
 
+/* ---- a flow that was changed --------------------------------------------- */
+
+static wb_code is_busy(wb_call *call, wb_error *err)
+{
+	(void)call;
+	return wb_retry(err, "the shelf is busy");
+}
+
+/* It waits to be tried again under the former flow. */
+static void an_event_that_the_flow_no_longer_names_is_passed_by(void **state)
+{
+	static const wb_reaction fewer[] = {
+		{"shop", "place", NULL, "order.placed", .keeps = true},
+		{"bank", "pay", "order.placed", .keeps = true}};
+	static const wb_flow later = {sizeof(later), "order", fewer,
+				      sizeof(fewer) / sizeof(fewer[0]), 86400};
+	services *r = rig_of(state);
+	service *s = &r->all[SHOP];
+	unsigned before;
+
+	played.pack = is_busy;
+	say(r, "pay.done", "s-1");
+	before = played.packed;
+	assert_true(before > 0);
+	assert_int_equal(wb_worker_get_stat(s->worker).waiting, 1);
+	service_kill(s);
+	part.flow = &later;
+	part.count = 0;
+	service_start(r, SHOP);
+	fake_clock_advance_us(&r->clock, HOUR_US);
+	services_rest(r);
+	assert_int_equal(wb_worker_get_stat(s->worker).waiting, 0);
+	assert_int_equal(wb_worker_get_stat(s->worker).dead, 0);
+	assert_int_equal(played.packed, before);
+	services_fini(r);
+}
+
 int main(void)
 {
 #define T(name)                                                                \
@@ -994,6 +1031,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_step_runs_once_and_says_what_it_declares),
 		T(a_refusal_is_told_in_all_its_words_and_leaves_nothing),
+		T(an_event_that_the_flow_no_longer_names_is_passed_by),
 		T(an_undo_that_comes_first_forbids_its_step),
 		T(a_step_that_wants_it_is_tried_again),
 		T(who_may_not_refuse_and_does_is_a_dead_letter),
