@@ -59,6 +59,7 @@ wb_code wb_worker_open(wb_store *store, wb_broker *consumer,
 	worker->publisher = publisher;
 	worker->owner_fd = worker->relay_fd = worker->store_watch = -1;
 	worker->look_at_us = INT64_MAX;
+	worker->look_pause_us = WORKER_LOOK_MIN_US;
 	wbi_loop_init(&worker->loop);
 	code = worker_take(worker, handlers, count, options, err);
 	if (code != WB_OK) {
@@ -148,8 +149,10 @@ static wb_code worker_look(wb_worker *worker, wb_error *err)
 	if (seen != worker->seen_txn)
 		worker->wake_dispatch = worker->wake_relay = true;
 	worker->seen_txn = seen;
-	if (seen == last)
+	if (seen == last) {
+		worker->look_pause_us = WORKER_LOOK_MIN_US;
 		return WB_OK;
+	}
 	worker->look_at_us = worker->now_us + worker->look_pause_us;
 	worker->look_pause_us = worker_min(2 * worker->look_pause_us,
 					   WORKER_LOOK_MAX_US);

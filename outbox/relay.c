@@ -201,6 +201,7 @@ wb_code wb_relay_open(wb_store *store, wb_broker *broker,
 	wbi_loop_init(&relay->loop);
 	relay->reopen_at_us = INT64_MAX;
 	relay->look_at_us[0] = relay->look_at_us[1] = INT64_MAX;
+	relay->look_pause_us = RELAY_LOOK_MIN_US;
 	relay->connect_backoff = (wbi_backoff){relay->options.backoff_min_ms,
 					       relay->options.backoff_max_ms,
 					       0};

@@ -451,8 +451,7 @@ static wb_code pump_head(wb_relay *relay, MDB_txn *txn, wb_error *err)
 	relay->head = head;
 	if (head > was) /* an answered wake needs no second look */
 		relay->look_at_us[0] = relay->look_at_us[1] = INT64_MAX;
-	else
-		pump_look_again(relay, txn);
+	pump_look_again(relay, txn);
 	if (wbi_window_high(relay->lanes[RELAY_MAIN].window) >= head)
 		relay->look = false;
 	return WB_OK;
