@@ -123,6 +123,7 @@ valgrind_tests='tests/lib/test_base
 	tests/inbox/test_dispatch_external
 	tests/inbox/test_ingest_edges
 	tests/inbox/test_worker
+	tests/inbox/test_worker_loop
 	tests/saga/test_machine
 	tests/saga/test_barrier
 	tests/saga/test_orchestration
