@@ -113,7 +113,7 @@ static bool run_is_enough(run_state *s, int *ret_code)
 		return false;
 	*ret_code = cli_fail(s->ctx, CLI_NOT_ALL,
 			     "stopped before the head: nothing was applied for "
-			     "%" PRIu64 " s: waybill projection stat",
+			     "%" PRIu64 " s: waybill projection status",
 			     s->o->give_up);
 	return true;
 }

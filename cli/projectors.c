@@ -123,8 +123,7 @@ uint64_t cli_projectors_done(const cli_projectors *p)
 		wb_projector_stat stat = wb_projector_get_stat(p->projectors[i]);
 
 		done += stat.position + stat.building_position + stat.applied +
-			stat.passed + stat.skipped +
-			stat.quarantined_events;
+			stat.passed + stat.skipped;
 	}
 	return done;
 }

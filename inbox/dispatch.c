@@ -516,6 +516,7 @@ wbi_dispatch_stat wbi_dispatch_get_stat(const wbi_dispatch *d)
 	for (size_t i = 0; i < d->count; i++) {
 		const wbi_consumer_run *c = &d->consumers[i];
 
+		stat.positions += c->position;
 		stat.handled += c->handled;
 		stat.retries += c->retries;
 		stat.dead += c->dead;

@@ -67,6 +67,7 @@ bool wbi_dispatch_stopped(const wbi_dispatch *dispatch);
 typedef struct wbi_dispatch_stat {
 	uint64_t handled, retries, dead, emitted, waiting, timers;
 	uint64_t head, running; /* running: external calls in progress */
+	uint64_t positions;     /* of all consumers, added up: they get on */
 	bool idle;              /* nothing new, nothing due, nothing running */
 	bool paused;            /* no room in the store; error says which */
 	wb_error error;

@@ -186,9 +186,13 @@ wb_code wbi_worker_gets_on(const wb_worker *worker, wbi_standstill *still,
 		done += relay.cursor + relay.delivered + relay.unrouted +
 			relay.parked;
 	}
-	if (worker->dispatch &&
-	    wbi_dispatch_get_stat(worker->dispatch).running > 0)
-		still->since_us = 0;
+	if (worker->dispatch) {
+		wbi_dispatch_stat d = wbi_dispatch_get_stat(worker->dispatch);
+
+		done += d.positions;
+		if (d.running > 0)
+			still->looked_us = 0;
+	}
 	if (!wbi_stands_still(still, done,
 			      worker->clock->mono_us(worker->clock->ctx),
 			      most_us))

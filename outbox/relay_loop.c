@@ -116,7 +116,7 @@ wb_code wbi_relay_gets_on(const wb_relay *relay, wbi_standstill *still,
 
 wb_code wb_relay_run(wb_relay *relay, bool until_empty, wb_error *err)
 {
-	wbi_standstill still = {0, 0};
+	wbi_standstill still = {.done = 0};
 	wb_code code;
 	int fd;
 

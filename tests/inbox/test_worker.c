@@ -349,7 +349,7 @@ static wb_code gets_on(worker_rig *r, wbi_standstill *still, wb_error *err)
 
 static void that_nothing_gets_further_is_said_with_the_reason(void **state)
 {
-	wbi_standstill still = {0, 0};
+	wbi_standstill still = {.done = 0};
 	test_place *place = *state;
 	wb_error err = WB_ERROR_INIT;
 	wb_handler h;
@@ -379,7 +379,7 @@ static void that_nothing_gets_further_is_said_with_the_reason(void **state)
 /* It ends by its own deadline, or by its supervisor. */
 static void a_call_on_a_thread_gets_further(void **state)
 {
-	wbi_standstill still = {0, 0};
+	wbi_standstill still = {.done = 0};
 	test_place *place = *state;
 	wb_error err = WB_ERROR_INIT;
 	wb_handler h;

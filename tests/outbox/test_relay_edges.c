@@ -478,7 +478,7 @@ static void a_commit_on_its_way_is_looked_for_soon_then_rarely(void **state)
 static void that_nothing_is_delivered_is_said_with_the_reason(void **state)
 {
 	relay_rig *rig = rig_of(state);
-	wbi_standstill still = {0, 0};
+	wbi_standstill still = {.done = 0};
 	wb_error err = WB_ERROR_INIT;
 
 	wb_memory_refuse_next(rig->memory, 1000);
