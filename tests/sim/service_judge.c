@@ -339,6 +339,23 @@ static bool judge_timer_set(checker *c, wb_str id)
 	return checker_appended(c, id, WB_STR_NULL, 1, CHECKER_COMMITTED);
 }
 
+/* Was this timer set? A restore may have undone that, and cannot undo what an
+ * operator had done with it: discarded it. */
+static bool judge_is_set(judge *j, const char *id)
+{
+	MDB_val key, value = {0, NULL};
+	MDB_cursor *cursor;
+	bool found = false;
+
+	if (mdb_cursor_open(j->txn, j->s->logs[SIM_TIMERS], &cursor) != 0)
+		return false;
+	while (!found && mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0)
+		found = wb_str_eq(wb_str_n(value.mv_data, value.mv_size),
+				  wb_str_from(id));
+	mdb_cursor_close(cursor);
+	return found;
+}
+
 static void judge_timers(judge *j)
 {
 	checker *c = checker_new();
@@ -349,7 +366,8 @@ static void judge_timers(judge *j)
 	}
 	judge_log(j, j->s->logs[SIM_TIMERS], c, judge_timer_set);
 	for (size_t i = 0; i < j->arrival_count; i++)
-		if (j->s->timer_notes[j->arrivals[i].number].buried)
+		if (j->s->timer_notes[j->arrivals[i].number].buried &&
+		    (!j->restored || judge_is_set(j, j->arrivals[i].id)))
 			checker_discarded(c, wb_str_from(j->arrivals[i].id));
 	judge_log(j, j->s->fired, c, checker_arrived);
 	judge_dead(j, sim_handler_names[SIM_TIMERS], true, c);
