@@ -5,6 +5,7 @@
 #include "tests/support/testing.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -207,10 +208,54 @@ static void a_damaged_page_counts_as_empty(void **state)
 		assert_true(wbi_calls_get(calls, 0, &noted));
 		wbi_calls_close(calls);
 	}
+	/* How it ended is outside the checksum: what is none is unknown. */
+	wbi_calls *odd = open_page(place->dir);
+	wbi_calls_enter(odd, 0, &id, true, 1, 1);
+	wbi_calls_mark(odd, 0, (wbi_call_end)77);
+	assert_true(wbi_calls_get(odd, 0, &noted));
+	assert_int_equal(noted.end, WBI_CALL_UNKNOWN);
+	wbi_calls_close(odd);
 	assert_int_equal(truncate(path, 700), 0);
 	wbi_calls *calls = open_page(place->dir);
 	assert_false(wbi_calls_get(calls, WBI_CALLS_MAX - 1, &noted));
 	assert_int_equal(test_file_size(path), HEAD + SLOT * WBI_CALLS_MAX);
+	wbi_calls_enter(calls, 0, &id, true, 1, 1);
+	wbi_calls_close(calls);
+	/* One that is longer is none of ours either. */
+	assert_int_equal(truncate(path, HEAD + SLOT * WBI_CALLS_MAX + 1), 0);
+	calls = open_page(place->dir);
+	assert_false(wbi_calls_get(calls, 0, &noted));
+	assert_int_equal(test_file_size(path), HEAD + SLOT * WBI_CALLS_MAX);
+	wbi_calls_close(calls);
+}
+
+static void *enter_beside(void *ctx)
+{
+	wbi_work_id id = {S("billing"), WBI_LANE_UNKEYED, S(""), 6};
+
+	wbi_calls_enter(ctx, 2, &id, true, 1, 1);
+	return NULL;
+}
+
+static void a_thread_marks_its_own_call_only(void **state)
+{
+	test_place *place = *state;
+	wbi_calls *calls = open_page(place->dir);
+	wbi_work_id id = {S("billing"), WBI_LANE_KEYED, S("order-1"), 12};
+	wbi_call_noted noted;
+	pthread_t thread;
+
+	assert_false(wbi_calls_mark_self(calls, WBI_CALL_CRASHED));
+	assert_int_equal(pthread_create(&thread, NULL, enter_beside, calls), 0);
+	wbi_calls_enter(calls, 5, &id, true, 1, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(wbi_calls_mark_self(calls, WBI_CALL_CRASHED));
+	assert_true(wbi_calls_get(calls, 5, &noted));
+	assert_int_equal(noted.end, WBI_CALL_CRASHED);
+	assert_true(wbi_calls_get(calls, 2, &noted));
+	assert_int_equal(noted.end, WBI_CALL_UNKNOWN);
+	wbi_calls_leave(calls, 5);
+	assert_false(wbi_calls_mark_self(calls, WBI_CALL_CRASHED));
 	wbi_calls_close(calls);
 }
 
@@ -218,12 +263,20 @@ static void what_cannot_be_a_page_is_refused(void **state)
 {
 	test_place *place = *state;
 	wb_error err = WB_ERROR_INIT;
+	char longer[PATH_MAX];
 	wbi_calls *calls;
 
 	assert_int_equal(mkdir(test_path(place->dir, "calls"), 0700), 0);
 	assert_code(wbi_calls_open(place->dir, &calls, &err), WB_EIO, err);
 	assert_code(wbi_calls_open(test_path(place->dir, "none"), &calls, &err),
 		    WB_ENOTFOUND, err);
+	assert_int_equal(mkdir(test_path(place->dir, "pipe"), 0700), 0);
+	assert_int_equal(mkfifo(test_path(place->dir, "pipe/calls"), 0600), 0);
+	assert_code(wbi_calls_open(test_path(place->dir, "pipe"), &calls, &err),
+		    WB_EINVAL, err);
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_code(wbi_calls_open(longer, &calls, &err), WB_EINVAL, err);
 }
 
 #define TEST(f)                                                               \
@@ -237,6 +290,7 @@ int main(void)
 		TEST(the_longest_names_fit_in_every_slot),
 		TEST(a_reader_never_sees_a_half_written_call),
 		TEST(a_killed_process_leaves_its_call),
+		TEST(a_thread_marks_its_own_call_only),
 		TEST(a_damaged_page_counts_as_empty),
 		TEST(what_cannot_be_a_page_is_refused),
 	};

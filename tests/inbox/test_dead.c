@@ -511,6 +511,73 @@ static void a_projection_of_the_outbox_is_forgotten_alone(void **state)
 	end(&f);
 }
 
+static void names_that_cannot_be_are_nobody_to_forget(void **state)
+{
+	fixture f = begin(state);
+	wbi_forgotten forgotten;
+	char over[200];
+
+	memset(over, 'n', sizeof(over));
+	assert_code(wbi_consumer_forget(f.store, 'i', WB_STR_NULL, &kim,
+					&forgotten, &f.err),
+		    WB_ENOTFOUND, f.err);
+	assert_int_equal(wbi_consumer_forget(f.store, 'o',
+					     wb_str_n(over, sizeof(over)), &kim,
+					     &forgotten, &f.err),
+			 WB_ENOTFOUND);
+	assert_non_null(strstr(f.err.text, "the outbox knows no consumer"));
+	end(&f);
+}
+
+static void a_queue_is_forgotten_once(void **state)
+{
+	wbi_ingest_status row = {.queue = S("q"), .vhost = S("/")};
+	test_place *place = *state;
+	fixture f = begin(state);
+	int64_t pid;
+	int fd;
+
+	assert_code(wbi_queue_forget(f.store, &kim, &f.err), WB_ENOTFOUND,
+		    f.err);
+	begin_txn(&f);
+	assert_ok(wbi_ingest_status_put(f.txn, f.tables->status, &row, &f.err),
+		  f.err);
+	commit(&f);
+	assert_ok(wbi_owner_take(test_path(place->store, "worker"), &fd, &pid,
+				 &f.err),
+		  f.err);
+	assert_code(wbi_queue_forget(f.store, &kim, &f.err), WB_EBUSY, f.err);
+	close(fd);
+	assert_ok(wbi_queue_forget(f.store, &kim, &f.err), f.err);
+	assert_code(wbi_queue_forget(f.store, &kim, &f.err), WB_ENOTFOUND,
+		    f.err);
+	begin_txn(&f);
+	assert_true(wb_str_eq(audit_row(&f, 1).key, S("q")));
+	end(&f);
+}
+
+/* An event whose record cannot be read comes to lie among the others. */
+static void what_cannot_be_read_is_forgotten_all_the_same(void **state)
+{
+	const wbi_work_id id = {H, WBI_LANE_KEYED, S("a"), 1};
+	const wbi_work row = {.state = WBI_WORK_WAITING, .record = S("junk")};
+	fixture f = begin(state);
+	wbi_forgotten forgotten;
+	wbi_dead dead;
+
+	begin_txn(&f);
+	assert_ok(wbi_work_add(f.txn, f.tables, &id, &row, &f.err), f.err);
+	commit(&f);
+	assert_ok(wbi_consumer_forget(f.store, 'i', H, &kim, &forgotten,
+				      &f.err),
+		  f.err);
+	assert_int_equal(forgotten.letters, 1);
+	begin_txn(&f);
+	assert_ok(wbi_dead_get(f.txn, f.tables->dead, 1, &dead, &f.err), f.err);
+	assert_int_equal(dead.id.len, 0);
+	end(&f);
+}
+
 static void nobody_is_forgotten_while_a_worker_is_active(void **state)
 {
 	test_place *place = *state;
@@ -552,6 +619,9 @@ int main(void)
 		TEST(timers_are_listed_moved_and_cancelled),
 		TEST(what_a_forgotten_handler_had_to_do_is_kept),
 		TEST(a_projection_of_the_outbox_is_forgotten_alone),
+		TEST(names_that_cannot_be_are_nobody_to_forget),
+		TEST(a_queue_is_forgotten_once),
+		TEST(what_cannot_be_read_is_forgotten_all_the_same),
 		TEST(nobody_is_forgotten_while_a_worker_is_active),
 	};
 

@@ -359,6 +359,61 @@ static void of_several_in_progress_none_is_charged(void **state)
 	rig_end(r);
 }
 
+static wb_code fail_twice(rig_probe *p, wb_call *call, const wb_event *event,
+			  wb_error *err)
+{
+	(void)p;
+	(void)event;
+	return wb_call_attempt(call) < 3 ? wb_retry(err, "later") : WB_OK;
+}
+
+static void note(rig *r, unsigned slot, wb_str consumer, bool due,
+		 uint64_t position)
+{
+	const wbi_work_id id = {consumer,
+				due ? WBI_LANE_KEYED : WBI_LANE_UNKEYED,
+				due ? S("k0") : S(""), position};
+
+	wbi_calls_enter(r->calls, slot, &id, due, 1000, 1);
+	wbi_calls_mark(r->calls, slot, WBI_CALL_CRASHED);
+}
+
+/* Calls that were committed after all, and those of handlers that are not there
+ * any more, blame nobody; a row that waits for its handler counts it. */
+static void what_nobody_can_be_blamed_for_is_passed_over(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+	rig_probe *b = rig_add(r, "b", WB_TRANSACTIONAL);
+
+	b->behave = fail_twice;
+	rig_append_many(r, 2, 1);
+	rig_open(r);
+	rig_run(r);
+	crash_close(r);
+	r->probe_count = 1; /* without b */
+	r->store = test_store_open(r->dir);
+	assert_ok(wbi_calls_open(r->dir, &r->calls, &r->err), r->err);
+	note(r, 0, S("gone"), false, 1);
+	note(r, 1, S("a"), false, 1); /* its cursor is past that */
+	note(r, 2, S("b"), true, 1);
+	note(r, 3, S("a"), true, 1); /* there is no such row */
+	note(r, 4, S("gone"), false, 99); /* was not taken in */
+	rig_open(r);
+	rig_run_for(r, 60 * 1000000LL);
+	assert_int_equal(rig_effect_count(r, a), 2);
+	assert_false(rig_dead(r, 1, &(wbi_dead){0}));
+	assert_int_equal(rig_consumer(r, "b").waiting, 2);
+	/* Of three attempts the crash was the second. */
+	crash_close(r);
+	r->probe_count = 2;
+	crash_open(r);
+	rig_run_for(r, 3600 * 1000000LL);
+	assert_int_equal(rig_effect_count(r, b), 2);
+	assert_int_equal(rig_consumer(r, "b").dead, 0);
+	rig_end(r);
+}
+
 #define TEST(name)                                                             \
 	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
@@ -375,6 +430,7 @@ int main(void)
 		TEST(dying_before_the_page_is_clear_keeps_the_dead_letter),
 		TEST(of_external_calls_the_one_that_was_made_is_charged),
 		TEST(of_several_in_progress_none_is_charged),
+		TEST(what_nobody_can_be_blamed_for_is_passed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

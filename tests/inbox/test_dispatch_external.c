@@ -109,6 +109,58 @@ static void what_an_external_call_may_emit_is_bounded(void **state)
 	rig_end(r);
 }
 
+static wb_code emit_too_much(rig_probe *p, wb_call *call, const wb_event *event,
+			     wb_error *err)
+{
+	static char bytes[700 * 1024];
+	const wb_header header = {S("region"), S("north")};
+	wb_event out = {
+		.type = S("x"),
+		.headers = &header,
+		.header_count = 1,
+		.tracestate = S("mine"),
+		.data = wb_str_n(bytes, p->data[0] ? sizeof(bytes) : 10)};
+	wb_code code = wb_timer_cancel(call, S("none"), err);
+
+	(void)event;
+	assert_ptr_equal(wb_call_idempotency_key(call),
+			 wb_call_idempotency_key(call));
+	assert_int_equal(wb_emit(NULL, &out, NULL), WB_EINVAL);
+	assert_int_equal(wb_emit(call, NULL, NULL), WB_EINVAL);
+	assert_int_equal(wb_timer_set(NULL, S("t"), 1, S(""), NULL), WB_EINVAL);
+	assert_int_equal(wb_timer_cancel(NULL, S("t"), NULL), WB_EINVAL);
+	if (code == WB_OK)
+		code = wb_emit(call, &out, err);
+	if (code == WB_OK && p->data[0])
+		code = wb_emit(call, &out, err);
+	return code;
+}
+
+static void how_many_bytes_it_may_emit_is_bounded(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
+	wb_event last;
+	wbi_dead dead;
+
+	a->behave = emit_too_much;
+	a->data[0] = 1;
+	rig_append(r, "x", "");
+	rig_open(r);
+	rig_run(r);
+	assert_true(rig_dead(r, 1, &dead));
+	assert_int_equal(dead.code, WB_ELIMIT);
+	assert_int_equal(rig_outbox(r, NULL), 0);
+	/* Less of it comes whole; to cancel what is not there is no error. */
+	a->data[0] = 0;
+	rig_append(r, "x", "");
+	rig_run(r);
+	assert_int_equal(rig_outbox(r, &last), 1);
+	assert_int_equal(last.header_count, 1);
+	assert_true(wb_str_eq(last.tracestate, S("mine")));
+	rig_end(r);
+}
+
 static void what_was_begun_and_not_made_is_given_back(void **state)
 {
 	rig *r = rig_begin(state);
@@ -362,6 +414,7 @@ int main(void)
 		TEST(what_external_calls_emit_comes_with_their_outcome),
 		TEST(an_external_handler_can_stop),
 		TEST(what_an_external_call_may_emit_is_bounded),
+		TEST(how_many_bytes_it_may_emit_is_bounded),
 		TEST(what_was_begun_and_not_made_is_given_back),
 		TEST(on_a_pool_keys_run_beside_each_other_and_each_in_order),
 		TEST(a_call_over_its_deadline_is_named_once),

@@ -349,6 +349,49 @@ static void stopping_waits_for_no_broker_that_hangs(void **state)
 	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 
+/* Where a sender says that its event stands is kept if it can be. */
+static void a_place_that_cannot_be_is_not_kept(void **state)
+{
+	static const char longest[] =
+		"0123456789012345678901234567890123456789012345678901234567890";
+	wb_str id = S("id-1"), undecoded = S(WB_HEADER_UNDECODED);
+	wb_header headers[] = {
+		{S("ce-specversion"), S("1.0")},
+		{S("ce-id"), id},
+		{S("ce-source"), S("/shop")},
+		{S("ce-type"), S("order.placed")},
+		{S("ce-wborigin"), wb_str_from(longest)},
+		{S("ce-wbposition"), S("7")},
+	};
+	wb_message message = {.exchange = S("events"),
+			      .routing_key = S("order.placed"),
+			      .persistent = true,
+			      .headers = headers,
+			      .header_count = 6};
+	test_place *place = *state;
+	char long_text[400];
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_publish(&rig, &message);
+	/* What did not come whole says so with as much as there is room for. */
+	memset(long_text, 'x', sizeof(long_text));
+	headers[5] = (wb_header){undecoded,
+				 wb_str_n(long_text, sizeof(long_text))};
+	ingest_rig_publish(&rig, &message);
+	headers[5].value = WB_STR_NULL;
+	ingest_rig_publish(&rig, &message);
+	ingest_rig_settle(&rig);
+	assert_int_equal(ingest_rig_count(&rig), 1);
+	assert_int_equal(
+		ingest_rig_header(ingest_rig_event(&rig, 1), "wborigin").len,
+		0);
+	assert_int_equal(ingest_rig_stat(&rig).refused, 2);
+	ingest_rig_fini(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +407,7 @@ int main(void)
 		CASE(a_broker_that_is_away_is_asked_ever_more_rarely),
 		CASE(stopping_acks_what_is_committed_and_leaves_the_rest),
 		CASE(stopping_waits_for_no_broker_that_hangs),
+		CASE(a_place_that_cannot_be_is_not_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

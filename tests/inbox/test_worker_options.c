@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include <waybill/memory.h>
 #include <waybill/worker.h>
 
 #include "tests/support/place.h"
@@ -98,6 +99,80 @@ static void an_option_that_is_none_is_named(void **state)
 	o.bind = NULL;
 	o.bind_commands = longer;
 	assert_refused(store, &h, &o, "1 to 255 bytes, not 299");
+	o.bind = (const char *const[]){"", "a", NULL};
+	o.bind_commands = NULL;
+	assert_refused(store, &h, &o, "1 to 255 bytes, not 0");
+	o = (wb_worker_options)WB_WORKER_OPTIONS_INIT;
+	o.size--;
+	assert_refused(store, &h, &o, "WB_WORKER_OPTIONS_INIT");
+	wb_store_close(store);
+}
+
+static void more_types_than_can_be_bound_are_refused(void **state)
+{
+	enum { MOST = 4096 };
+	static char names[MOST + 1][8];
+	static const char *many[MOST + 2];
+	wb_worker_options o = WB_WORKER_OPTIONS_INIT;
+	test_place *place = *state;
+	wb_store *store = test_store_make(place->store);
+	wb_handler h = good();
+
+	for (unsigned i = 0; i <= MOST; i++) {
+		snprintf(names[i], sizeof(names[i]), "t%u", i);
+		many[i] = names[i];
+	}
+	h.types = many;
+	assert_refused(store, &h, &o, "more than 4096 binding keys");
+	wb_store_close(store);
+}
+
+static void log_nothing(void *ctx, wb_log_level level, const char *line)
+{
+	(void)ctx;
+	(void)level;
+	(void)line;
+}
+
+static wb_code try_open(wb_store *store, wb_memory *memory,
+			const wb_worker_options *options, wb_error *err)
+{
+	wb_handler h = good();
+	const wb_handler *one = &h;
+	wb_worker *worker = NULL;
+	wb_broker *publisher;
+	wb_code code;
+
+	assert_ok(wb_memory_connect(memory, &publisher, err), *err);
+	code = wb_worker_open(store, NULL, publisher, &one, 1, options, &worker,
+			      err);
+	wb_worker_close(worker);
+	wb_broker_free(publisher);
+	return code;
+}
+
+/* With the defaults, without a queue, with a log and threads of one's own. */
+static void what_is_left_open_is_filled_in(void **state)
+{
+	const wb_log log = {.write = log_nothing};
+	wb_relay_options relay = WB_RELAY_OPTIONS_INIT;
+	wb_worker_options o = WB_WORKER_OPTIONS_INIT;
+	test_place *place = *state;
+	wb_store *store = test_store_make(place->store);
+	wb_error err = WB_ERROR_INIT;
+	wb_memory *memory;
+
+	assert_ok(wb_memory_new(NULL, NULL, &memory, &err), err);
+	assert_ok(try_open(store, memory, NULL, &err), err);
+	relay.log = &log;
+	relay.sole_user = o.sole_user = true;
+	o.relay = &relay;
+	o.exchange = "";
+	o.declare = WB_DECLARE_NEVER;
+	assert_ok(try_open(store, memory, &o, &err), err);
+	o.threads = 2;
+	assert_ok(try_open(store, memory, &o, &err), err);
+	wb_memory_free(memory);
 	wb_store_close(store);
 }
 
@@ -133,6 +208,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_handler_that_is_none_is_named),
 		T(an_option_that_is_none_is_named),
+		T(more_types_than_can_be_bound_are_refused),
+		T(what_is_left_open_is_filled_in),
 		T(a_worker_without_its_store_is_refused),
 	};
 
