@@ -48,6 +48,7 @@ static void entries_come_apart_again(void **state)
 	const wb_str key = S("a\0b\xff\0\1"), row = S("\0\1\0\xff r");
 	wbi_index_entry made = entry(key, row);
 	uint8_t buf[WBI_INDEX_ENTRY_MAX];
+	char longer[WBI_INDEX_ENTRY_MAX + 1];
 	wb_error err = WB_ERROR_INIT;
 	wb_str k, r;
 
@@ -60,6 +61,10 @@ static void entries_come_apart_again(void **state)
 		    WB_ECORRUPT, err);
 	assert_code(wbi_index_entry_parse(S("a\0\2"), buf, &k, &r, &err),
 		    WB_ECORRUPT, err);
+	memset(longer, 'x', sizeof(longer));
+	assert_code(wbi_index_entry_parse(wb_str_n(longer, sizeof(longer)), buf,
+					  &k, &r, &err),
+		    WB_ECORRUPT, err);
 	assert_code(wbi_index_entry_parse(S(""), buf, &k, &r, &err),
 		    WB_ECORRUPT, err);
 }
@@ -67,16 +72,24 @@ static void entries_come_apart_again(void **state)
 static void what_does_not_fit_is_refused(void **state)
 {
 	static char zeros[WB_MODEL_INDEX_KEY_MAX + 1], text[255];
+	static char longer[WBI_INDEX_ENTRY_MAX + 1];
 	static wb_index_keys keys;
 	wb_error err = WB_ERROR_INIT;
 	wbi_index_entry made;
 
 	(void)state;
 	memset(text, 'x', sizeof(text));
+	memset(longer, 'x', sizeof(longer));
 	assert_true(wbi_index_entry_make(wb_str_n(text, 200),
 					 wb_str_n(text, 255), &made));
 	assert_false(wbi_index_entry_make(wb_str_n(zeros, 200),
 					  wb_str_n(text, 255), &made));
+	/* Up to the very end, where not even what ends the key has room. */
+	for (size_t len = WBI_INDEX_ENTRY_MAX - 2;
+	     len <= WBI_INDEX_ENTRY_MAX + 1; len++)
+		assert_int_equal(wbi_index_entry_make(wb_str_n(longer, len),
+						      S(""), &made),
+				 len == WBI_INDEX_ENTRY_MAX - 2);
 	assert_code(wb_index_key_add(&keys, wb_str_n(zeros, sizeof(zeros)),
 				     &err),
 		    WB_ELIMIT, err);

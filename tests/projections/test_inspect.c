@@ -250,6 +250,43 @@ static void a_model_is_removed_when_nobody_runs_it(void **state)
 	rig_fini(&r);
 }
 
+/* A handler's cursor of the same name is its own. */
+static void a_handler_of_the_name_is_left(void **state)
+{
+	wbi_consumer row = {.kind = WBI_CONSUMER_HANDLER};
+	const wbi_store_tables *tables;
+	test_place *place = *state;
+	wb_error err = WB_ERROR_INIT;
+	wbi_consumer found;
+	wbi_home *home;
+	MDB_txn *txn;
+	rig r;
+
+	rig_init(&r, place, WB_ON_ERROR_STOP);
+	rig_open(&r);
+	rig_settle(&r);
+	rig_close(&r);
+	tables = wbi_store_get_tables(r.store);
+	memcpy(row.origin, wbi_store_get_info(r.store)->inbox_origin,
+	       sizeof(row.origin));
+	assert_ok(wb_store_begin(r.store, &txn, &err), err);
+	assert_ok(wbi_consumer_put(txn, tables->consumers, 'i', S("things"),
+				   &row, &err),
+		  err);
+	assert_ok(wb_store_commit(r.store, txn, &err), err);
+	assert_ok(wbi_home_open(place->store, "things", false, &home, &err),
+		  err);
+	assert_ok(wbi_model_remove(home, r.store, &err), err);
+	wbi_home_unref(home);
+	assert_int_equal(held(&r), WB_ENOTFOUND);
+	assert_ok(wb_store_begin(r.store, &txn, &err), err);
+	assert_ok(wbi_consumer_get(txn, tables->consumers, 'i', S("things"),
+				   &found, &err),
+		  err);
+	wb_store_abort(txn);
+	rig_fini(&r);
+}
+
 static wb_code see_unit(void *ctx, wb_str unit, const wbi_aside_key *key,
 			wb_error *err)
 {
@@ -411,6 +448,7 @@ int main(void)
 		T(what_two_generations_differ_in_is_told_row_by_row),
 		T(a_generation_is_removed_that_nobody_needs),
 		T(a_model_is_removed_when_nobody_runs_it),
+		T(a_handler_of_the_name_is_left),
 		T(what_is_aside_is_listed),
 		T(what_cannot_be_asked_for_is_said),
 		T(files_that_are_damaged_are_none),

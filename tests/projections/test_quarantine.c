@@ -228,6 +228,39 @@ static void what_is_aside_is_bounded(void **state)
 	rig_fini(&r);
 }
 
+/* The first byte of the data is the key; "!" makes one that is too long. */
+static wb_str key_of_data(const wb_event *event, char *buf, size_t size)
+{
+	buf[0] = event->data.ptr[0];
+	if (buf[0] != '!')
+		return wb_str_n(buf, 1);
+	memset(buf, '!', size);
+	return wb_str_n(buf, size);
+}
+
+static void what_goes_aside_goes_by_the_key_of_the_declaration(void **state)
+{
+	uint64_t events;
+	rig r;
+
+	rig_init(&r, *state, WB_ON_ERROR_QUARANTINE_KEY);
+	r.projection.key = key_of_data;
+	rig_append(&r, "a", "poison");
+	rig_append(&r, "b", "poor");
+	rig_append(&r, "a", "rich");
+	rig_open(&r);
+	rig_settle(&r);
+	assert_true(aside(&r, "p", &events));
+	assert_true(events == 2);
+	assert_false(aside(&r, "a", &events));
+	assert_int_equal(rig_count(&r, "a"), 1);
+	assert_int_equal(rig_count(&r, "b"), 0);
+	rig_append(&r, "b", "!");
+	rig_until(&r, WB_PROJECTOR_STUCK);
+	assert_non_null(strstr(stat_of(&r).error.text, "has 256 bytes"));
+	rig_fini(&r);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -243,6 +276,7 @@ int main(void)
 		T(new_code_heals_when_it_starts),
 		T(an_event_without_a_key_is_aside_alone),
 		T(what_is_aside_is_bounded),
+		T(what_goes_aside_goes_by_the_key_of_the_declaration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -294,6 +294,18 @@ static void a_token_is_of_its_query_or_none(void **state)
 	rig_fini(&r);
 }
 
+static void a_reader_of_no_projector_is_refused(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_read *read;
+
+	(void)state;
+	assert_code(wb_read_open_projector(NULL, NULL, &read, &err), WB_EINVAL,
+		    err);
+	assert_int_equal(wb_read_open_projector(NULL, NULL, &read, NULL),
+			 WB_EINVAL);
+}
+
 int main(void)
 {
 #define T(name)                                                                \
@@ -307,6 +319,7 @@ int main(void)
 		T(a_key_that_no_row_can_have_is_not_there),
 		T(bounds_hold_at_the_ends_of_what_a_key_can_be),
 		T(a_token_is_of_its_query_or_none),
+		T(a_reader_of_no_projector_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, test_places_in_memory, NULL);

@@ -217,6 +217,35 @@ static void without_a_broker_it_is_refused(void **state)
 	close(fds[1]);
 }
 
+static void what_is_no_stream_to_read_is_refused(void **state)
+{
+	char over[300];
+	const char *const queues[] = {NULL, "", over, "history"};
+	wb_error err = WB_ERROR_INIT;
+	wb_projector *p;
+	queue_rig s;
+
+	memset(over, 'q', sizeof(over) - 1);
+	over[sizeof(over) - 1] = '\0';
+	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
+	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
+		s.rig.options.queue = queues[i];
+		s.rig.options.prefetch = queues[i] == queues[3] ? 65536 : 100;
+		assert_code(wb_projector_open(s.rig.store, &s.rig.projection,
+					      &s.rig.options, &p, &err),
+			    WB_EINVAL, err);
+	}
+	/* One connection is enough as long as nothing is rebuilt. */
+	s.rig.options.prefetch = 100;
+	s.rig.options.rebuild_broker = NULL;
+	queue_rig_declare(&s);
+	queue_rig_publish_many(&s, 1, 10);
+	rig_open(&s.rig);
+	queue_rig_settle(&s);
+	assert_true(queue_rig_stat(&s).position == 10);
+	queue_rig_fini(&s);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -231,6 +260,7 @@ int main(void)
 		T(a_pause_leaves_nothing_unacked),
 		T(without_a_broker_it_sleeps),
 		T(without_a_broker_it_is_refused),
+		T(what_is_no_stream_to_read_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
