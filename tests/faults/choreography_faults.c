@@ -35,6 +35,7 @@ enum {
 	DEADLINE_MS = 60000,
 	READY_MS = 20000,
 	SETTLE_ROUNDS = 600,
+	EXPIRE_ROUNDS = 50,
 	STILL_ROUNDS = 50, /* without a change: it is at rest */
 	ROUND_US = 100000,
 	LIVES = 4,        /* a life is up to so many measured ones */
@@ -409,8 +410,9 @@ static bool faults_customers(faults *f, size_t most)
 
 /* ---- to the end ---------------------------------------------------------- */
 
-/* Bills that are paid in part expire now, as if their day had come. */
-static bool faults_expire(faults *f)
+/* Bills that are paid in part expire now, as if their day had come. Later ones
+ * do so `again`: a timer may be under way then. */
+static bool faults_expire(faults *f, bool again)
 {
 	for (size_t i = 0; i < f->town.customer_count; i++) {
 		char program[PATH_MAX + 32], name[FLOW_REF_MAX + 16];
@@ -436,7 +438,7 @@ static bool faults_expire(faults *f)
 		snprintf(program, sizeof(program), "%s/waybill", f->top);
 		snprintf(name, sizeof(name), "%s/bill",
 			 f->town.customers[i].ref);
-		if (child_run(argv, NULL, f->out, DEADLINE_MS) != 0)
+		if (child_run(argv, NULL, f->out, DEADLINE_MS) != 0 && !again)
 			return faults_fail(name, "its timer cannot be moved");
 	}
 	return true;
@@ -457,6 +459,10 @@ static bool faults_settle(faults *f)
 	int still = 0;
 
 	for (int i = 0; i < SETTLE_ROUNDS; i++) {
+		/* A bill may have come after its customer had gone. */
+		if (!f->simple && i % EXPIRE_ROUNDS == 0 &&
+		    !faults_expire(f, i > 0))
+			return false;
 		if (!faults_tend(f) || !echo_step(&f->echo) || !faults_count(f))
 			return false;
 		if (town_count_is_good(&f->town.count) &&
@@ -491,8 +497,6 @@ static bool faults_act(faults *f)
 		if (!faults_customers(f, SIZE_MAX))
 			return false;
 	}
-	if (!f->simple && !faults_expire(f))
-		return false;
 	if (!faults_settle(f))
 		return false;
 	/* What comes again now finds it done. */
