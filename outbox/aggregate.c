@@ -480,8 +480,7 @@ wb_code wb_aggregate_execute(wb_aggregate *aggregate, MDB_txn *txn, wb_str id,
 			break;
 		if (code == WB_ECONFLICT && attempts > 1 && !command->expected)
 			continue;
-		if (err && err->code == WB_OK)
-			*err = why;
+		wbi_error_pass(err, &why);
 		break;
 	}
 	wbi_decision_clear(&aggregate->decision);

@@ -213,8 +213,8 @@ wb_code wbi_retention_prune(const wbi_journal *journal, MDB_txn *txn,
 	if ((code != WB_ECORRUPT && code != WB_EVERSION &&
 	     code != WB_EMISMATCH) ||
 	    !wbi_txn_is_sound(txn, journal->table)) {
-		if (code != WB_OK && err && err->code == WB_OK)
-			*err = cause;
+		if (code != WB_OK)
+			wbi_error_pass(err, &cause);
 		return code;
 	}
 	/* A row that cannot be read stays for fsck to find, a consumer of

@@ -73,8 +73,7 @@ wb_code wbi_walk_found(wbi_walk *w, wb_code code, uint64_t position,
 			"%s", cause->code ? cause->text : "a row is missing");
 		return WB_OK;
 	}
-	if (err && err->code == WB_OK)
-		*err = *cause;
+	wbi_error_pass(err, cause);
 	return code;
 }
 

@@ -269,8 +269,8 @@ wb_code wbi_meta_open_present(MDB_txn *txn, wbi_store_tables *ret,
 				"%.200s, though the store was made with it; "
 				"run waybill fsck",
 				cause.text);
-	if (code != WB_OK && err && err->code == WB_OK)
-		*err = cause;
+	if (code != WB_OK)
+		wbi_error_pass(err, &cause);
 	return code;
 }
 

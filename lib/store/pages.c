@@ -209,8 +209,7 @@ static wb_code pages_read_metas_live(int fd, pages_meta ret[PAGES_META],
 			return WB_OK;
 		nanosleep(&pause, NULL);
 	}
-	if (err && err->code == WB_OK)
-		*err = cause;
+	wbi_error_pass(err, &cause);
 	return code;
 }
 

@@ -216,8 +216,8 @@ static wb_code store_read(wb_store *store, wb_error *err)
 	if (code == WB_OK)
 		return wbi_txn_commit(txn, err); /* keeps the table handles */
 	wbi_txn_abort(txn);
-	if (code != WB_ENOTFOUND && err && err->code == WB_OK)
-		*err = cause;
+	if (code != WB_ENOTFOUND)
+		wbi_error_pass(err, &cause);
 	return code;
 }
 
@@ -239,8 +239,8 @@ static wb_code store_complete(wb_store *store, wb_error *err)
 	if (code == WB_OK)
 		return wbi_txn_commit(txn, err);
 	wbi_txn_abort(txn);
-	if (code != WB_ENOTFOUND && err && err->code == WB_OK)
-		*err = cause;
+	if (code != WB_ENOTFOUND)
+		wbi_error_pass(err, &cause);
 	return code;
 }
 
