@@ -3,6 +3,7 @@
  * The service that appends. It knows of each event whether it was committed,
  * even where the service itself dies before it hears of it.
  */
+#include "tests/sim/content.h"
 #include "tests/sim/world.h"
 
 enum { APPEND_KEYS = 6, APPEND_BATCH_MAX = 4, APPEND_DATA_MAX = 300 };
@@ -31,17 +32,17 @@ typedef struct append_event {
 
 static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 {
-	static const char data[APPEND_DATA_MAX];
 	uint64_t key = seeded_random_below(&w->random, APPEND_KEYS + 1);
+	sim_content content;
 	wb_event event;
+	size_t size;
 
 	e->type = seeded_random_below(&w->random, sizeof(append_types) /
 							  sizeof(append_types[0]));
 	event = (wb_event){
 		.type = wb_str_from(append_types[e->type].type),
-		.data = wb_str_n(data, seeded_random_below(&w->random,
-							   sizeof(data))),
 	};
+	size = seeded_random_below(&w->random, APPEND_DATA_MAX);
 	snprintf(e->id, sizeof(e->id), "e%llu",
 		 (unsigned long long)++w->next_event);
 	if (key)
@@ -49,9 +50,10 @@ static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 			 append_types[e->type].key, (int)key);
 	else
 		e->key[0] = '\0';
-	e->size = event.data.len;
+	e->size = size;
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
+	sim_content_fill(&event, size, &content);
 	if (w->streams && key && seeded_random_chance(&w->random, 500))
 		return sim_stream_append(w, txn, &event, &e->position);
 	return wb_outbox_append(w->outbox, txn, &event, &e->position,

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/sim/content.h"
 #include "tests/sim/world.h"
 
 enum { HANDLERS_TIMER_MAX_US = 1500000, HANDLERS_STRANGE = SIM_EVENTS_MAX / 2 };
@@ -176,10 +177,12 @@ static wb_code handlers_emit(wb_call *call, char letter, const wb_event *event,
 {
 	char id[SIM_ID_MAX];
 	wb_event e = {.type = wb_str_from("result.told"), .key = event->key};
+	sim_content content;
 
 	snprintf(id, sizeof(id), "%c%.*s", letter, (int)event->id.len,
 		 event->id.ptr);
 	e.id = wb_str_from(id);
+	sim_content_fill(&e, event->id.len * 11 % 50, &content);
 	return wb_emit(call, &e, err);
 }
 
@@ -189,7 +192,13 @@ static sim_note *handlers_note(sim_service *s, sim_handler h,
 			       const wb_event *event)
 {
 	size_t number = sim_event_number(event->id);
+	const char *changed =
+		number < HANDLERS_STRANGE ? sim_content_differs(event) : NULL;
 
+	if (changed)
+		sim_fail(s->world, "%s: '%.*s' has changed on its way: %s",
+			 sim_handler_names[h], (int)event->id.len,
+			 event->id.ptr, changed);
 	if (number < SIM_EVENTS_MAX)
 		return &s->notes[h][number];
 	sim_fail(s->world, "%s: nobody sent '%.*s'", sim_handler_names[h],

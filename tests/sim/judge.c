@@ -4,12 +4,39 @@
  * the queue's log, what is parked and held is read from the store by the code
  * that the command uses, what was discarded was noted when it was.
  */
+#include "lib/event/envelope.h"
 #include "lib/event/record.h"
 #include "lib/journal/journal.h"
 #include "lib/journal/maintain.h"
 #include "lib/journal/parked.h"
+#include "tests/sim/content.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/world.h"
+
+void sim_judge_whole(sim_world *w, const wb_message *message,
+		     const char *app_id)
+{
+	wb_error err = WB_ERROR_INIT;
+	const char *what = NULL;
+	wbi_received r;
+
+	if (wbi_envelope_read(message, NULL, &r, &err) != WB_OK) {
+		sim_fail(w, "'%.*s' cannot be read: %s",
+			 (int)message->message_id.len, message->message_id.ptr,
+			 err.text);
+		return;
+	}
+	what = sim_content_differs(&r.event);
+	if (!what && !wb_str_eq(message->app_id, wb_str_from(app_id)))
+		what = "its app id";
+	if (!what && !message->persistent)
+		what = "its delivery mode";
+	if (what)
+		sim_fail(w, "'%.*s' has changed on its way: %s",
+			 (int)message->message_id.len, message->message_id.ptr,
+			 what);
+	wbi_envelope_read_fini(&r);
+}
 
 static void judge_queue(sim_world *w)
 {
@@ -19,6 +46,7 @@ static void judge_queue(sim_world *w)
 	     i++) {
 		if (!checker_arrived(w->checker, m->message_id))
 			sim_fail(w, "out of memory");
+		sim_judge_whole(w, m, "sim");
 		for (size_t j = 0; j < m->message_id.len; j++)
 			w->digest = w->digest * 1099511628211u +
 				    (unsigned char)m->message_id.ptr[j];

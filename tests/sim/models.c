@@ -17,6 +17,7 @@
 #include "lib/base/bytes.h"
 #include "projections/inspect.h"
 #include "projections/projector.h"
+#include "tests/sim/content.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/world.h"
 
@@ -99,6 +100,10 @@ static wb_code models_apply(wb_model *model, const wb_event *event,
 
 	if (code != WB_OK)
 		return code;
+	if (sim_content_differs(event))
+		sim_fail(m->world, "%s: '%.*s' has changed on its way: %s",
+			 projection->name, (int)event->id.len, event->id.ptr,
+			 sim_content_differs(event));
 	if (models_poison(number) && (for_ever || !m->mended))
 		return wb_error_set(err, WB_EREJECTED, 0, __func__, "poison");
 	return WB_OK;

@@ -399,6 +399,7 @@ static void judge_gather_told(judge *j)
 		char position[SIM_ID_MAX];
 
 		m = wb_memory_arrival(j->w->memory, SIM_RESULTS, i);
+		sim_judge_whole(j->w, m, "consumer");
 		judge_text(t->id, m->message_id);
 		judge_text(t->key, wb_memory_header(m, "ce-partitionkey"));
 		judge_text(position, wb_memory_header(m, "ce-wbposition"));

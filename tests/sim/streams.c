@@ -34,7 +34,8 @@ static bool stream_refused(sim_world *w, MDB_txn *txn, wb_stream_write *write,
 bool sim_stream_append(sim_world *w, MDB_txn *txn, const wb_event *event,
 		       uint64_t *ret_position)
 {
-	wb_stream_write write = {.events = event, .count = 1};
+	wb_event own = *event;
+	wb_stream_write write = {.events = &own, .count = 1};
 	wb_stream_info info = {.version = 0};
 	wb_stream_written written;
 	char name[24];
@@ -42,6 +43,7 @@ bool sim_stream_append(sim_world *w, MDB_txn *txn, const wb_event *event,
 
 	snprintf(name, sizeof(name), "x%c/%.*s", event->key.ptr[0],
 		 (int)event->key.len, event->key.ptr);
+	own.subject = WB_STR_NULL; /* the stream's name */
 	write.stream = wb_str_from(name);
 	code = wb_stream_stat(w->store, txn, write.stream, &info, NULL);
 	if (code != WB_OK && code != WB_ENOTFOUND) {

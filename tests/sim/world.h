@@ -158,7 +158,11 @@ void sim_stream_truncate(sim_world *w);
 /* life.c: run both phases and judge. False: failed, `why` says how. */
 bool sim_world_run(sim_world *w);
 
-/* judge.c: everything has come to rest. Closes the store. */
+/* judge.c: is a message as its event was appended (content.h), of the service
+ * `app_id`? */
+void sim_judge_whole(sim_world *w, const wb_message *message,
+		     const char *app_id);
+/* Everything has come to rest. Closes the store. */
 void sim_world_judge(sim_world *w);
 
 #endif
