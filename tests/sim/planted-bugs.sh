@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Does the simulator see a bug? Plants each of these in a copy of the tree,
 # builds nothing but the simulator there, and runs seeds until one goes red.
-# Usage: planted-bugs.sh SRCDIR [NAME...]; exit code 1: one was not seen.
+# Usage: planted-bugs.sh SRCDIR [NAME...]; exit code 1: one was not seen, or there
+# is none of that name. The last line is the figure.
 set -eu
 src=$(cd "$1" && pwd)
 shift
@@ -14,12 +15,15 @@ trap 'exit 130' INT TERM
 seeds=1000
 sim=waybill-sim
 missed=0
+planted=0
+seen=0
 
 say() { printf '%-44s %s\n' "$1" "$2"; }
 
 # bug NAME FILE SED [FILE SED]: plant, build, run, take it out again.
 bug() {
 	case $only in "  " | *" $1 "*) ;; *) return 0 ;; esac
+	planted=$((planted + 1))
 	cp "$work/src/$2" "$work/sound.c"
 	sed "$3" "$work/sound.c" >"$work/src/$2"
 	if [ $# -gt 3 ]; then
@@ -42,7 +46,7 @@ bug() {
 		red=$(sed -n 's/^FAILED seed \([0-9]*\): \(.*\): repeat .*/\1: \2/p' \
 			"$work/out" | sort -n | head -n 1)
 		say "$1" "${red:-NOT SEEN in $seeds seeds}"
-		[ -n "$red" ] || missed=1
+		[ -n "$red" ] && seen=$((seen + 1)) || missed=1
 	fi
 	cp "$work/sound.c" "$work/src/$2"
 	[ $# -le 3 ] || cp "$work/sound.too" "$work/src/$4"
@@ -137,4 +141,6 @@ bug first-step-is-not-undone saga/machine.c \
 	'/^static void move_back(/,/^}/s/i-- > 0;/i-- > 1;/'
 bug no-deadline-is-set saga/run.c \
 	'/case WBI_ACTION_DEADLINE:/,/case /s/if (r->local)/if (step)/'
+[ $planted -gt 0 ] || missed=1
+echo "planted-bugs: $seen of $planted seen, each in under $seeds seeds"
 exit $missed
