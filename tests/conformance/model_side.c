@@ -5,9 +5,33 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "lib/base/assert.h"
+#include "lib/base/hash.h"
+
 enum { SIDE_TIMEOUT_US = 5000000, SIDE_POLL_MS = 10 };
 
 /* ---- what was told ------------------------------------------------------ */
+
+static uint64_t side_hash(uint64_t seed, wb_str text)
+{
+	return wbi_hash(seed, text.len ? text.ptr : "", text.len);
+}
+
+/* Of all that a message has but its names. */
+static uint64_t side_print(const wb_message *m)
+{
+	const wb_str texts[] = {m->type,           m->app_id,   m->content_type,
+				m->correlation_id, m->reply_to, m->body};
+	uint64_t print = (uint64_t)m->timestamp_s * 2 + m->persistent;
+
+	for (size_t i = 0; i < WBI_COUNT(texts); i++)
+		print = side_hash(print, texts[i]);
+	for (size_t i = 0; i < m->header_count; i++) {
+		print = side_hash(print, m->headers[i].name);
+		print = side_hash(print, m->headers[i].value);
+	}
+	return print;
+}
 
 static void side_note_delivery(side_connection *c, const wb_broker_event *e)
 {
@@ -17,12 +41,14 @@ static void side_note_delivery(side_connection *c, const wb_broker_event *e)
 	d = &c->deliveries[c->delivered++];
 	d->tag = e->delivery;
 	d->redelivered = e->redelivered;
-	snprintf(d->what, sizeof(d->what), "%.*s of %.*s/%.*s: %.*s",
+	snprintf(d->what, sizeof(d->what),
+		 "%.*s of %.*s/%.*s: %zu bytes, %zu headers, %016llx",
 		 (int)e->message.message_id.len, e->message.message_id.ptr,
 		 (int)e->message.exchange.len,
 		 e->message.exchange.len ? e->message.exchange.ptr : "",
 		 (int)e->message.routing_key.len, e->message.routing_key.ptr,
-		 (int)e->message.body.len, e->message.body.ptr);
+		 e->message.body.len, e->message.header_count,
+		 (unsigned long long)side_print(&e->message));
 }
 
 static void side_take(side *s, side_connection *c, const wb_broker_event *e)

@@ -3,8 +3,9 @@
  * One of the two brokers that a script runs on: its connections, and all that
  * they were told. What is equal and what the protocol leaves open:
  *
- *   deliveries    equal one by one, in order, for each connection: message,
- *                 redelivered; not the numbers that they are settled by
+ *   deliveries    equal one by one, in order, for each connection: message with
+ *                 all its properties, headers and bytes, redelivered; not the
+ *                 numbers that they are settled by
  *   publishes     each has the same outcome; the order of confirms is open, and
  *                 that of a batch that closed its channel is open where one
  *                 side was not told
@@ -26,7 +27,7 @@ enum {
 typedef struct side_delivery {
 	uint64_t tag;
 	bool redelivered;
-	char what[80]; /* id, exchange, routing key, body */
+	char what[160]; /* id, exchange, routing key; all the rest as a hash */
 } side_delivery;
 
 /* What is neither a delivery nor the outcome of a publish. */

@@ -31,6 +31,7 @@ enum {
 	SCRIPT_TOLD = 200,
 	QUIET_MODEL_US = 8000,
 	QUIET_REAL_US = 30000, /* until a dead client's messages are back */
+	BODY_LARGE = 140000,   /* more than a frame holds */
 	NOBODY = -1
 };
 
@@ -168,21 +169,49 @@ static wb_code do_bind(const script *s, const op *o, wb_broker *broker)
 	return wb_broker_declare(broker, &what, o->token, NULL);
 }
 
+/* What a message has by its number: none, some or all properties, no or two
+ * headers, no body, a short one, one of several frames. */
+typedef struct dressing {
+	char text[300];
+	wb_header headers[2];
+} dressing;
+
+static void dress_message(wb_message *m, unsigned n, dressing *d)
+{
+	static const char large[BODY_LARGE] = {'x'};
+
+	memset(d->text, 'a' + (int)(n % 26), sizeof(d->text));
+	d->headers[0] = (wb_header){S("of"), wb_str_n(d->text, n % 300)};
+	d->headers[1] = (wb_header){S("empty"), S("")};
+	m->headers = d->headers;
+	m->header_count = n % 3;
+	m->persistent = n % 4 > 0;
+	m->timestamp_s = n % 2 ? 1700000000 + (int64_t)n : 0;
+	m->type = n % 3 ? wb_str_n(d->text, 255) : WB_STR_NULL;
+	m->app_id = n % 5 ? S("app") : WB_STR_NULL;
+	m->content_type = n % 7 ? S("text/plain") : WB_STR_NULL;
+	m->correlation_id = n % 2 ? wb_str_n(d->text, 9) : WB_STR_NULL;
+	m->reply_to = n % 6 ? WB_STR_NULL : S("somewhere");
+	m->body = wb_str_n(d->text, n % 23);
+	if (n % 41 == 0)
+		m->body = wb_str_n(large, sizeof(large));
+}
+
 /* a: exchange, SCRIPT_NAMES: the default one; b: key or queue; c: how many. With
  * `flag` the last one goes to an exchange that is not there. */
 static wb_code do_publish(const script *s, const op *o, wb_broker *broker)
 {
-	char exchange[64], queue[64], id[32], body[32];
+	char exchange[64], queue[64], id[32];
 	wb_code code = WB_OK;
+	dressing dress;
 
 	for (unsigned i = 0; code == WB_OK && i < o->c; i++) {
-		wb_message m = {.persistent = true};
+		wb_message m = {.persistent = false};
 		bool last = i + 1 == o->c;
 
 		snprintf(id, sizeof(id), "m%d", (int)(o->token + i));
-		snprintf(body, sizeof(body), "body %u", i);
 		m.message_id = wb_str_from(id);
-		m.body = wb_str_from(body);
+		dress_message(&m, (unsigned)o->token + i, &dress);
 		m.exchange = o->a < SCRIPT_NAMES
 				     ? name_of(s, 'e', o->a, exchange)
 				     : WB_STR_NULL;

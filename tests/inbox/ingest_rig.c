@@ -56,6 +56,40 @@ void ingest_rig_fini(ingest_rig *rig)
 	wb_store_close(rig->store);
 }
 
+static MDB_txn *rig_read(ingest_rig *rig)
+{
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn;
+
+	assert_ok(wbi_txn_begin(wb_store_env(rig->store), false, &txn, &err),
+		  err);
+	return txn;
+}
+
+static uint64_t rig_received(ingest_rig *rig)
+{
+	wbi_ingest_status status = {.received = 0};
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn = rig_read(rig);
+	wb_code code = wbi_ingest_status_get(
+		txn, wbi_store_get_tables(rig->store)->status, &status, &err);
+
+	wbi_txn_abort(txn);
+	if (code != WB_ENOTFOUND)
+		assert_ok(code, err);
+	return status.received;
+}
+
+/* Each delivery that is acked was counted by a commit that is durable. */
+static void rig_assert_acked(ingest_rig *rig)
+{
+	uint64_t acked = ingest_rig_queue(rig).acked;
+
+	if (acked > rig->foreign_acks)
+		assert_in_range(acked - rig->foreign_acks, 1,
+				rig_received(rig));
+}
+
 void ingest_rig_start(ingest_rig *rig)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -64,6 +98,8 @@ void ingest_rig_start(ingest_rig *rig)
 	assert_ok(wbi_ingest_open(rig->store, rig->broker, &rig->options,
 				  &rig->ingest, &err),
 		  err);
+	if (rig_received(rig) == 0)
+		rig->foreign_acks = ingest_rig_queue(rig).acked;
 }
 
 void ingest_rig_kill(ingest_rig *rig)
@@ -122,6 +158,7 @@ static void rig_step(ingest_rig *rig)
 
 	assert_ok(wbi_ingest_step(rig->ingest, &committed, &err), err);
 	rig->committed |= committed;
+	rig_assert_acked(rig);
 }
 
 void ingest_rig_run(ingest_rig *rig, int64_t ms)
@@ -170,16 +207,6 @@ wb_memory_queue_stat ingest_rig_queue(const ingest_rig *rig)
 }
 
 /* ---- what the store holds --------------------------------------------- */
-
-static MDB_txn *rig_read(ingest_rig *rig)
-{
-	wb_error err = WB_ERROR_INIT;
-	MDB_txn *txn;
-
-	assert_ok(wbi_txn_begin(wb_store_env(rig->store), false, &txn, &err),
-		  err);
-	return txn;
-}
 
 wbi_ingest_status ingest_rig_status(ingest_rig *rig, char *room, size_t size)
 {

@@ -21,6 +21,7 @@ typedef struct ingest_rig {
 	wb_worker_options options; /* every default filled in */
 	wbi_ingest *ingest;
 	bool committed; /* some step said so since this was cleared */
+	uint64_t foreign_acks; /* of the queue, by another store before it */
 } ingest_rig;
 
 void ingest_rig_init(ingest_rig *rig, const char *dir, uint64_t seed);
