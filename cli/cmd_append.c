@@ -61,13 +61,6 @@ typedef struct append_run {
 	uint64_t line; /* that failed */
 } append_run;
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* ---- transactions ------------------------------------------------------ */
 
 static wb_code run_commit(append_run *run, wb_error *err)
@@ -109,7 +102,7 @@ static wb_code run_append(append_run *run, const wb_event *event,
 
 	if (!run->txn) {
 		rc = wb_store_begin(run->open.store, &run->txn, err);
-		run->txn_start_us = mono_us();
+		run->txn_start_us = cli_mono_us();
 		run->txn_count = 0;
 		run->txn_line = line;
 	}
@@ -134,7 +127,7 @@ static wb_code run_append(append_run *run, const wb_event *event,
 static bool slice_is_over(const append_run *run)
 {
 	return run->txn && (run->txn_count >= run->o->batch ||
-			    mono_us() - run->txn_start_us >= SLICE_US);
+			    cli_mono_us() - run->txn_start_us >= SLICE_US);
 }
 
 /* ---- lines ------------------------------------------------------------- */

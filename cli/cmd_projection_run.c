@@ -97,8 +97,6 @@ enum { RUN_TICK_MS = 1000 };
 /* With --until-idle; false: not yet. */
 static bool run_is_enough(run_state *s, int *ret_code)
 {
-	const wb_clock *clock = wb_system_clock();
-
 	if (!s->o->until_idle)
 		return false;
 	if (cli_projectors_quiet(&s->projectors)) {
@@ -108,7 +106,7 @@ static bool run_is_enough(run_state *s, int *ret_code)
 		return true;
 	}
 	if (!wbi_stands_still(&s->still, cli_projectors_done(&s->projectors),
-			      clock->mono_us(clock->ctx),
+			      cli_mono_us(),
 			      (int64_t)s->o->give_up * 1000000))
 		return false;
 	*ret_code = cli_fail(s->ctx, CLI_NOT_ALL,

@@ -147,8 +147,7 @@ static void tell(redrive_run *run, const wbi_dead_item *items, size_t count)
 static int do_all(redrive_run *run, const wbi_dead_how *how)
 {
 	wbi_dead_item *items = calloc(BATCH, sizeof(*items));
-	const wb_clock *clock = wb_system_clock();
-	int64_t start_us = clock->mono_us(clock->ctx);
+	int64_t start_us = cli_mono_us();
 	size_t at = 0, looked = 0;
 	cli_progress progress = {0};
 	wb_code rc = WB_OK;

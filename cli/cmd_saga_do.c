@@ -223,8 +223,7 @@ static void tell(do_run *run, const wbi_order_item *items, size_t count)
 static int do_all(do_run *run)
 {
 	wbi_order_item *items = calloc(BATCH, sizeof(*items));
-	const wb_clock *clock = wb_system_clock();
-	int64_t start_us = clock->mono_us(clock->ctx);
+	int64_t start_us = cli_mono_us();
 	size_t at = 0, looked = 0;
 	cli_progress progress = {0};
 	wb_code rc = WB_OK;

@@ -103,9 +103,8 @@ static bool stat_see(void *ctx, const cli_saga_seen *seen)
 
 static wb_code stat_read(wb_store *store, stat_run *run, wb_error *err)
 {
-	const wb_clock *clock = wb_system_clock();
 	cli_saga_place place = {.begun = false};
-	cli_saga_filter open = {.now_us = clock->real_us(clock->ctx)};
+	cli_saga_filter open = {.now_us = cli_real_us()};
 	wb_code rc = WB_OK;
 
 	for (size_t i = 0; i < WBI_COUNT(stat_states); i++)

@@ -140,13 +140,6 @@ typedef struct import_run {
 	uint64_t line;            /* that failed */
 } import_run;
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 static wb_code import_commit(import_run *run, wb_error *err)
 {
 	const struct timespec pause = {0, IMPORT_PAUSE_NS};
@@ -207,7 +200,7 @@ static wb_code import_append(import_run *run, const wb_event *event,
 				"a stream");
 	if (!run->txn) {
 		rc = wb_store_begin(run->open.store, &run->txn, err);
-		run->txn_start_us = mono_us();
+		run->txn_start_us = cli_mono_us();
 		run->txn_count = run->txn_repeated = 0;
 		run->txn_line = run->line;
 	}
@@ -250,7 +243,7 @@ static bool slice_is_over(const import_run *run)
 {
 	return run->txn &&
 	       (run->txn_count + run->txn_repeated >= IMPORT_BATCH ||
-		mono_us() - run->txn_start_us >= IMPORT_SLICE_US);
+		cli_mono_us() - run->txn_start_us >= IMPORT_SLICE_US);
 }
 
 static wb_code import_lines(import_run *run, cli_lines *lines, wb_error *err)

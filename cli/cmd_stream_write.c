@@ -181,9 +181,8 @@ static wb_code truncate_audit(const cli_context *ctx, wb_store *store,
 			      MDB_txn *txn, wb_error *err)
 {
 	const truncate_options *o = ctx->options;
-	const wb_clock *clock = wb_system_clock();
 	char name[256], why[1024];
-	wbi_audit row = {.time_us = clock->real_us(clock->ctx),
+	wbi_audit row = {.time_us = cli_real_us(),
 			 .what = wb_str_from("truncate"),
 			 .key = wb_str_from(ctx->args[0])};
 

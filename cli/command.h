@@ -100,6 +100,10 @@ char *cli_age_text(int64_t age_us, char *ret, size_t size);
 /* Who runs this, for the audit; returns ret. */
 const char *cli_user_name(char *ret, size_t size);
 
+/* The system's clocks: microseconds since 1970, UTC, and monotonic ones. */
+int64_t cli_real_us(void);
+int64_t cli_mono_us(void);
+
 /* Progress with rate on stderr, when that is a terminal or it was asked for:
  * call show as often as you like, it draws ten times a second at most. */
 typedef struct cli_progress {

@@ -65,13 +65,6 @@ wb_code cli_declarer_apply(cli_declarer *declarer, uint32_t timeout_ms,
 	return WB_OK;
 }
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 void cli_declarer_held(cli_declarer *declarer, uint64_t held)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -79,10 +72,10 @@ void cli_declarer_held(cli_declarer *declarer, uint64_t held)
 	if (held == 0)
 		declarer->again_at_us = 0;
 	if (held == 0 || !declarer->creates ||
-	    mono_us() < declarer->again_at_us)
+	    cli_mono_us() < declarer->again_at_us)
 		return;
 	if (cli_declarer_apply(declarer, REDECLARE_MS, &err) != WB_OK)
 		wbi_log(declarer->log, WB_LOG_WARN,
 			"cannot declare the missing exchange: %s", err.text);
-	declarer->again_at_us = mono_us() + REDECLARE_EACH_US;
+	declarer->again_at_us = cli_mono_us() + REDECLARE_EACH_US;
 }

@@ -6,6 +6,7 @@
  */
 #include "cli/figures.h"
 
+#include "cli/command.h"
 #include "lib/base/assert.h"
 #include "lib/journal/journal.h"
 
@@ -16,7 +17,6 @@ static void figures_from_store(wb_store *store, cli_figures *f)
 		store, f->live.shape.source == WB_PROJECTION_OUTBOX
 			       ? WBI_OUTBOX
 			       : WBI_INBOX);
-	const wb_clock *clock = wb_system_clock();
 	uint64_t first, head;
 	wbi_reader reader;
 	wb_event event;
@@ -33,7 +33,7 @@ static void figures_from_store(wb_store *store, cli_figures *f)
 	if (wbi_reader_open(&reader, &journal, txn, f->live.at.position,
 			    NULL) == WB_OK) {
 		if (wbi_reader_next(&reader, &event, &record, NULL) == WB_OK)
-			f->lag_us = clock->real_us(clock->ctx) - event.time_us;
+			f->lag_us = cli_real_us() - event.time_us;
 		wbi_reader_close(&reader);
 	}
 	wbi_txn_abort(txn);

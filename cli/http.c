@@ -24,13 +24,6 @@
 
 enum { HTTP_TICK_MS = 1000, HTTP_WAITING_MS = 20 };
 
-int64_t http_now_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* ---- models -------------------------------------------------------------- */
 
 static wb_code model_open(cli_http *http, http_model *model, wb_error *err)
@@ -129,7 +122,7 @@ static bool request_is_due(const http_request *request, int64_t now_us)
 static void requests_look(cli_http *http, bool all)
 {
 	http_request *request = http->waiters.next, *next;
-	int64_t now_us = http_now_us();
+	int64_t now_us = cli_mono_us();
 
 	for (; request != &http->waiters; request = next) {
 		next = request->next;

@@ -223,7 +223,7 @@ static bool snapshot_at(answer *a, uint64_t position, uint64_t wait_ms,
 	if (wait_ms > 0 && !r->waited) {
 		r->model = a->model;
 		r->position = position;
-		r->until_us = http_now_us() + (int64_t)wait_ms * 1000;
+		r->until_us = cli_mono_us() + (int64_t)wait_ms * 1000;
 		*ret_sleeps = true;
 		return false;
 	}

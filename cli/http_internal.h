@@ -61,7 +61,6 @@ void http_sleep(cli_http *http, http_request *request);
 /* The model of this name, open; WB_ENOTFOUND. */
 wb_code http_model_of(cli_http *http, wb_str name, http_model **ret,
 		      wb_error *err);
-int64_t http_now_us(void);
 
 /* http_answer.c */
 enum MHD_Result http_answer(cli_http *http, http_request *request,

@@ -186,11 +186,10 @@ static wb_code read_store(inbox_figures *f, wb_error *err)
 
 wb_code inbox_figures_read(inbox_figures *f, wb_error *err)
 {
-	const wb_clock *clock = wb_system_clock();
 	char path[PATH_MAX];
 	wb_code rc;
 
-	f->now_us = clock->real_us(clock->ctx);
+	f->now_us = cli_real_us();
 	f->journal = wbi_journal_of(f->store, WBI_INBOX);
 	snprintf(path, sizeof(path), "%s/worker", wb_store_dir(f->store));
 	f->active = cli_is_owned(path);

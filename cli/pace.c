@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-#include <waybill/base.h>
+#include "cli/command.h"
 
 enum { PACE_PAUSE_US = 200 }; /* between two transactions at least */
 
@@ -17,8 +17,7 @@ size_t cli_pace_batch(uint64_t rate, size_t most, size_t left)
 
 void cli_pace_wait(uint64_t rate, uint64_t done, int64_t start_us)
 {
-	const wb_clock *clock = wb_system_clock();
-	int64_t now_us = clock->mono_us(clock->ctx), due_us = start_us;
+	int64_t now_us = cli_mono_us(), due_us = start_us;
 	struct timespec nap;
 
 	if (rate > 0)

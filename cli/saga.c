@@ -55,14 +55,13 @@ int cli_saga_filter_of(cli_context *ctx, const cli_saga_options *o,
 		BIT(WB_SAGA_ABANDONED),
 		UINT32_MAX};
 	static const uint8_t ways[] = {0, WBI_SAGA_ORCHESTRATED, WBI_SAGA_FLOW};
-	const wb_clock *clock = wb_system_clock();
 
 	*ret = (cli_saga_filter){.statuses = statuses[o->state],
 				 .by = ways[o->by],
 				 .kind = wb_str_from(o->kind),
 				 .step = wb_str_from(o->step),
 				 .stuck = o->stuck,
-				 .now_us = clock->real_us(clock->ctx)};
+				 .now_us = cli_real_us()};
 	if (o->stuck && !(ret->statuses & OPEN))
 		return cli_usage(ctx, "--stuck: a saga that has ended is not");
 	return cli_when_flag(ctx, "age", o->age, &ret->since_us);

@@ -124,11 +124,10 @@ static void log_text(wb_log_level level, const char *line)
 static void log_json(wb_log_level level, const char *line)
 {
 	char time[WBI_TIME_TEXT_MAX];
-	const wb_clock *clock = wb_system_clock();
 	json_t *object;
 	char *text;
 
-	wbi_time_format(clock->real_us(clock->ctx), time);
+	wbi_time_format(cli_real_us(), time);
 	object = json_pack("{s:s, s:s, s:s}", "time", time, "level",
 			   level_names[level], "message", line);
 	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
@@ -210,14 +209,21 @@ const char *cli_user_name(char *ret, size_t size)
 	return ret;
 }
 
-/* ---- progress ---------------------------------------------------------- */
+int64_t cli_real_us(void)
+{
+	const wb_clock *clock = wb_system_clock();
 
-static int64_t now_us(void)
+	return clock->real_us(clock->ctx);
+}
+
+int64_t cli_mono_us(void)
 {
 	const wb_clock *clock = wb_system_clock();
 
 	return clock->mono_us(clock->ctx);
 }
+
+/* ---- progress ---------------------------------------------------------- */
 
 void cli_progress_start(cli_progress *progress, const char *what, bool asked)
 {
@@ -225,7 +231,7 @@ void cli_progress_start(cli_progress *progress, const char *what, bool asked)
 	progress->asked = asked;
 	progress->wanted = asked || isatty(STDERR_FILENO);
 	progress->drawn = false;
-	progress->start_us = progress->last_us = now_us();
+	progress->start_us = progress->last_us = cli_mono_us();
 }
 
 static void progress_draw(cli_progress *progress, uint64_t done, uint64_t total,
@@ -258,7 +264,7 @@ void cli_progress_show(cli_progress *progress, uint64_t done, uint64_t total)
 
 	if (!progress->wanted)
 		return;
-	now = now_us();
+	now = cli_mono_us();
 	if (now - progress->last_us >= PROGRESS_US)
 		progress_draw(progress, done, total, now);
 }
@@ -267,6 +273,6 @@ void cli_progress_end(cli_progress *progress, uint64_t done)
 {
 	if (!progress->drawn && !progress->asked)
 		return;
-	progress_draw(progress, done, 0, now_us());
+	progress_draw(progress, done, 0, cli_mono_us());
 	fprintf(stderr, "\n");
 }

@@ -214,11 +214,10 @@ static bool is_silent(const stat_figures *f)
 
 wb_code cli_stat_read(stat_figures *f, wb_error *err)
 {
-	const wb_clock *clock = wb_system_clock();
 	MDB_txn *txn;
 	wb_code rc;
 
-	f->now_us = clock->real_us(clock->ctx);
+	f->now_us = cli_real_us();
 	rc = wbi_txn_begin(wbi_store_relay_env(f->view.store), false, &txn,
 			   err);
 	if (rc != WB_OK)

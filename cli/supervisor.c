@@ -57,13 +57,6 @@ typedef struct supervisor {
 	int status; /* of waitpid */
 } supervisor;
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* ---- words --------------------------------------------------------------- */
 
 void cli_tell(int channel, cli_word word, const char *text)
@@ -106,7 +99,7 @@ static void hear(supervisor *s)
 	while (s->channel >= 0 &&
 	       (len = recv(s->channel, message, WORD_MAX, MSG_DONTWAIT)) > 0) {
 		message[len] = '\0';
-		s->alive_us = mono_us();
+		s->alive_us = cli_mono_us();
 		if (message[0] == CLI_WORD_ACTIVE)
 			s->active = true;
 		if (message[0] == CLI_WORD_STATUS)
@@ -175,11 +168,11 @@ static const char *blame(const supervisor *s, char *ret, size_t size)
 /* True: it stands still; false: it has ended (child is 0), or will not. */
 static bool freeze(supervisor *s)
 {
-	int64_t until_us = mono_us() + (int64_t)FREEZE_MS * 1000;
+	int64_t until_us = cli_mono_us() + (int64_t)FREEZE_MS * 1000;
 
 	if (kill(s->child, SIGSTOP) != 0)
 		return false;
-	while (mono_us() < until_us) {
+	while (cli_mono_us() < until_us) {
 		pid_t pid = waitpid(s->child, &s->status, WUNTRACED | WNOHANG);
 
 		if (pid == s->child && WIFSTOPPED(s->status))
@@ -221,8 +214,8 @@ static void look_at_calls(supervisor *s)
 			continue;
 		/* A worker in a call says nothing: it is alive all the same. */
 		if (i == 0)
-			s->alive_us = mono_us();
-		if (overdue(&call, mono_us()))
+			s->alive_us = cli_mono_us();
+		if (overdue(&call, cli_mono_us()))
 			end_call(s, i, &call);
 	}
 }
@@ -263,14 +256,14 @@ static bool start(supervisor *s, int *ret_channel)
 	if (pid < 0) {
 		wbi_log(s->log, WB_LOG_ERROR, "cannot start a worker: %s",
 			strerror(errno));
-		s->start_at_us = mono_us() + (int64_t)IDLE_MS * 1000;
+		s->start_at_us = cli_mono_us() + (int64_t)IDLE_MS * 1000;
 		return false;
 	}
 	close(ends[1]);
 	s->channel = ends[0];
 	s->child = pid;
 	s->active = false;
-	s->started_us = s->alive_us = mono_us();
+	s->started_us = s->alive_us = cli_mono_us();
 	return false;
 }
 
@@ -293,7 +286,7 @@ static bool crashed(supervisor *s)
 /* The child is gone. True: and all is over, with *ret_code. */
 static bool bury(supervisor *s, int *ret_code)
 {
-	int64_t now_us = mono_us();
+	int64_t now_us = cli_mono_us();
 	bool by_signal = crashed(s);
 
 	hear(s);
@@ -344,12 +337,12 @@ static void take_signals(supervisor *s)
 		else
 			wait_ms = SECOND_MS;
 		cli_log_stop(s->log, signo, s->stops);
-		s->kill_at_us = mono_us() + (int64_t)wait_ms * 1000;
+		s->kill_at_us = cli_mono_us() + (int64_t)wait_ms * 1000;
 		if (s->child > 0)
 			kill(s->child, signo);
 	}
 	if (s->stops > 0 && s->child > 0 && !s->killed &&
-	    mono_us() >= s->kill_at_us) {
+	    cli_mono_us() >= s->kill_at_us) {
 		wbi_log(s->log, WB_LOG_WARN,
 			"the worker does not end: killing it");
 		s->killed = true;
@@ -361,7 +354,7 @@ static void take_signals(supervisor *s)
  * we speak for ourselves. */
 static void tell_alive(supervisor *s)
 {
-	int64_t now_us = mono_us();
+	int64_t now_us = cli_mono_us();
 
 	if (s->watchdog_us == 0 ||
 	    now_us - s->told_alive_us < (int64_t)s->watchdog_us)
@@ -374,7 +367,7 @@ static void tell_alive(supervisor *s)
 
 static int wait_ms(const supervisor *s)
 {
-	int64_t left_ms = (s->start_at_us - mono_us()) / 1000 + 1;
+	int64_t left_ms = (s->start_at_us - cli_mono_us()) / 1000 + 1;
 
 	if (s->child > 0)
 		return s->active || s->stops > 0 ? LOOK_MS : IDLE_MS;
@@ -395,7 +388,7 @@ static bool supervise(supervisor *s, int *ret_channel, int *ret_code)
 			return false;
 		if (s->child == 0 && s->stops > 0)
 			return false;
-		if (s->child == 0 && mono_us() >= s->start_at_us &&
+		if (s->child == 0 && cli_mono_us() >= s->start_at_us &&
 		    start(s, ret_channel))
 			return true;
 		tell_alive(s);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/command.h"
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
@@ -336,20 +337,13 @@ typedef struct topology_run {
 	bool down; /* the connection ended by itself */
 } topology_run;
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* The next event, waiting for it; WB_ETIMEOUT, WB_ECLOSED (told to stop). */
 static wb_code run_next(topology_run *run, wb_broker_event *ret, wb_error *err)
 {
 	wb_broker *broker = run->broker;
 
 	while (!wb_broker_next(broker, ret)) {
-		int64_t now = mono_us();
+		int64_t now = cli_mono_us();
 		int64_t until = wb_broker_deadline_us(broker);
 		struct pollfd fds[2] = {
 			{.fd = wb_broker_fd(broker), .events = POLLIN},
@@ -464,7 +458,7 @@ wb_code cli_topology_apply(cli_topology *topology, wb_broker *broker,
 			   size_t *ret_refused, wb_error *err)
 {
 	topology_run run = {
-		topology, broker, mono_us() + (int64_t)timeout_ms * 1000,
+		topology, broker, cli_mono_us() + (int64_t)timeout_ms * 1000,
 		stop_fd,  0,      false};
 	wb_broker_event event;
 	wb_code rc;
@@ -478,7 +472,7 @@ wb_code cli_topology_apply(cli_topology *topology, wb_broker *broker,
 	/* Close in good order, also after a failure; that one is told. */
 	wb_broker_close(broker);
 	run.stop_fd = -1;
-	run.deadline_us = mono_us() + 2000000;
+	run.deadline_us = cli_mono_us() + 2000000;
 	if (!run.down)
 		run_until(&run, WB_BROKER_DOWN, WB_BROKER_DOWN, &event, NULL);
 	if (rc == WB_OK)

@@ -82,13 +82,6 @@ static const cli_flag relay_flag_table[] = {
 	 0},
 };
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* ---- signals and the service manager ----------------------------------- */
 
 static void signals_take(daemon_state *d)
@@ -107,7 +100,7 @@ static void signals_take(daemon_state *d)
 
 static void alive(daemon_state *d)
 {
-	int64_t now = mono_us();
+	int64_t now = cli_mono_us();
 
 	if (d->watchdog_us == 0 || now < d->alive_at_us)
 		return;

@@ -99,13 +99,6 @@ static const cli_flag worker_flag_table[] = {
 	 0},
 };
 
-static int64_t mono_us(void)
-{
-	const wb_clock *clock = wb_system_clock();
-
-	return clock->mono_us(clock->ctx);
-}
-
 /* ---- signals, the supervisor and the service manager ------------------- */
 
 static void signals_take(daemon_state *d)
@@ -125,7 +118,7 @@ static void signals_take(daemon_state *d)
 
 static void alive(daemon_state *d)
 {
-	int64_t now = mono_us();
+	int64_t now = cli_mono_us();
 
 	if (d->alive_us == 0 || now < d->alive_at_us)
 		return;
@@ -174,9 +167,9 @@ static bool is_quiet(daemon_state *d, const wb_worker_stat *stat)
 {
 	if (!stat->idle || stat->received != d->received) {
 		d->received = stat->received;
-		d->received_us = mono_us();
+		d->received_us = cli_mono_us();
 	}
-	return stat->idle && mono_us() - d->received_us >= WORKER_QUIET_US;
+	return stat->idle && cli_mono_us() - d->received_us >= WORKER_QUIET_US;
 }
 
 /* With --until-idle: it is idle, or will not be: there is no room for what is
@@ -186,7 +179,7 @@ static bool is_enough(daemon_state *d, const wb_worker_stat *stat)
 	if (!d->flags->until_idle || d->stops > 0 || d->was_idle ||
 	    d->stuck.code != WB_OK)
 		return false;
-	if (wbi_worker_is_stuck(stat, mono_us(), &d->stuck_us))
+	if (wbi_worker_is_stuck(stat, cli_mono_us(), &d->stuck_us))
 		d->stuck = stat->error;
 	d->was_idle = is_quiet(d, stat) && cli_projectors_quiet(&d->projectors);
 	if (d->stuck.code == WB_OK && !d->was_idle)
@@ -207,7 +200,7 @@ static wb_code loop(daemon_state *d, wb_error *err)
 
 	if (d->alive_us > 0 && d->alive_us / 1000 < (uint64_t)wait)
 		wait = (int)(d->alive_us / 1000) + 1;
-	d->received_us = mono_us();
+	d->received_us = cli_mono_us();
 	for (size_t i = 0; i < d->projectors.count; i++)
 		fds[2 + i] = (struct pollfd){.fd = d->projectors.fds[i],
 					     .events = POLLIN};

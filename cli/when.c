@@ -62,9 +62,7 @@ static bool when_parse(const char *text, int64_t now_us, int64_t *ret_us)
 int cli_when_flag(const cli_context *ctx, const char *flag, const char *text,
 		  int64_t *ret_us)
 {
-	const wb_clock *clock = wb_system_clock();
-
-	if (!text || when_parse(text, clock->real_us(clock->ctx), ret_us))
+	if (!text || when_parse(text, cli_real_us(), ret_us))
 		return CLI_OK;
 	return cli_usage(ctx, "--%s: '%s' is no time: " CLI_WHEN_HELP, flag,
 			 text);
