@@ -177,17 +177,10 @@ static int do_all(redrive_run *run, const wbi_dead_how *how)
 	return rc == WB_OK ? CLI_OK : cli_fail_error(run->ctx, &run->err);
 }
 
-static wb_limits limits_of(const wbi_config *config)
-{
-	return (wb_limits){.body_bytes = config->body_max_bytes,
-			   .header_count = config->headers_max,
-			   .header_bytes = config->header_bytes_max};
-}
-
 static int act(redrive_run *run)
 {
 	const cli_dead_options *o = run->o;
-	const wb_limits limits = limits_of(&run->ctx->config);
+	const wb_limits limits = cli_limits(&run->ctx->config);
 	char name[256];
 	const wbi_dead_how how = {
 		.verb = run->discard ? WBI_DEAD_DISCARD : WBI_DEAD_RETRY,

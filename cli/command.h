@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include <waybill/outbox.h>
+#include <waybill/relay.h>
 #include <waybill/store.h>
 
 #include "lib/config/config.h"
@@ -68,6 +69,8 @@ struct cli_context {
  */
 int cli_parse(cli_context *ctx, int argc, char **argv, bool *ret_done);
 void cli_context_fini(cli_context *ctx);
+/* All of a daemon's main(): its program has one command. */
+int cli_daemon(cli_context *ctx, int argc, char **argv);
 
 /* The help of ctx->command. */
 void cli_help(const cli_context *ctx, FILE *out);
@@ -123,6 +126,11 @@ void cli_progress_end(cli_progress *progress, uint64_t done);
 int cli_open_store(cli_context *ctx, wb_store **ret);
 /* The routes of the configuration; free with wb_routes_free(). */
 int cli_open_routes(cli_context *ctx, wb_routes **ret);
+/* What events may be, by the configuration; key_bytes is left 0. */
+wb_limits cli_limits(const wbi_config *config);
+/* A relay as it is configured: without routes, log and all that a daemon has
+ * of its own. */
+wb_relay_options cli_relay_options(const wbi_config *config);
 /* An outbox on the store of the configuration, with its limits and routes. */
 typedef struct cli_outbox {
 	wb_store *store;

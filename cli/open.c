@@ -37,17 +37,21 @@ int cli_open_routes(cli_context *ctx, wb_routes **ret)
 	return CLI_OK;
 }
 
+wb_limits cli_limits(const wbi_config *config)
+{
+	return (wb_limits){.body_bytes = config->body_max_bytes,
+			   .header_count = config->headers_max,
+			   .header_bytes = config->header_bytes_max};
+}
+
 int cli_open_outbox(cli_context *ctx, cli_outbox *ret)
 {
-	const wbi_config *config = &ctx->config;
 	wb_outbox_options options = WB_OUTBOX_OPTIONS_INIT;
 	wb_error err = WB_ERROR_INIT;
 	int code;
 
 	*ret = (cli_outbox){.store = NULL};
-	ret->limits.body_bytes = config->body_max_bytes;
-	ret->limits.header_count = config->headers_max;
-	ret->limits.header_bytes = config->header_bytes_max;
+	ret->limits = cli_limits(&ctx->config);
 	ret->limits.key_bytes = 255;
 	code = cli_open_routes(ctx, &ret->routes);
 	if (code == CLI_OK)
@@ -67,6 +71,24 @@ void cli_close_outbox(cli_outbox *outbox)
 	wb_store_close(outbox->store);
 	wb_routes_free(outbox->routes);
 	*outbox = (cli_outbox){.store = NULL};
+}
+
+wb_relay_options cli_relay_options(const wbi_config *config)
+{
+	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
+
+	options.window = (uint32_t)config->window;
+	options.commit_ms = (uint32_t)config->commit_ms;
+	options.batch_bytes = (uint32_t)config->batch_bytes;
+	options.poll_ms = (uint32_t)config->poll_ms;
+	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;
+	options.backoff_max_ms = (uint32_t)config->backoff_max_ms;
+	options.confirm_timeout_ms = (uint32_t)config->confirm_timeout_ms;
+	options.probe_ms = (uint32_t)config->probe_ms;
+	options.drain_ms = (uint32_t)config->drain_ms;
+	options.parked_max_bytes = config->parked_max_bytes;
+	options.limits = cli_limits(config);
+	return options;
 }
 
 int cli_open_broker(cli_context *ctx, wb_broker **ret)

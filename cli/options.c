@@ -281,6 +281,23 @@ int cli_parse(cli_context *ctx, int argc, char **argv, bool *ret_done)
 	return code;
 }
 
+int cli_daemon(cli_context *ctx, int argc, char **argv)
+{
+	bool done;
+	int code;
+
+	cli_std_open();
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		printf("%s %s\n", ctx->program, wb_version());
+		return CLI_OK;
+	}
+	code = cli_parse(ctx, argc, argv, &done);
+	if (code == CLI_OK && !done)
+		code = ctx->command->run(ctx);
+	cli_context_fini(ctx);
+	return code;
+}
+
 void cli_context_fini(cli_context *ctx)
 {
 	for (size_t i = 0; ctx->options && i < ctx->command->flag_count; i++)

@@ -233,23 +233,9 @@ static wb_code loop(daemon_state *d, wb_error *err)
 
 static wb_relay_options relay_options_of(daemon_state *d)
 {
-	const wbi_config *config = &d->ctx->config;
-	wb_relay_options options = WB_RELAY_OPTIONS_INIT;
+	wb_relay_options options = cli_relay_options(&d->ctx->config);
 
 	options.routes = d->routes;
-	options.window = (uint32_t)config->window;
-	options.commit_ms = (uint32_t)config->commit_ms;
-	options.batch_bytes = (uint32_t)config->batch_bytes;
-	options.poll_ms = (uint32_t)config->poll_ms;
-	options.backoff_min_ms = (uint32_t)config->backoff_min_ms;
-	options.backoff_max_ms = (uint32_t)config->backoff_max_ms;
-	options.confirm_timeout_ms = (uint32_t)config->confirm_timeout_ms;
-	options.probe_ms = (uint32_t)config->probe_ms;
-	options.drain_ms = (uint32_t)config->drain_ms;
-	options.parked_max_bytes = config->parked_max_bytes;
-	options.limits.body_bytes = config->body_max_bytes;
-	options.limits.header_count = config->headers_max;
-	options.limits.header_bytes = config->header_bytes_max;
 	if (d->declarer.wanted)
 		options.prepare = prepare;
 	options.prepare_ctx = d;
@@ -269,9 +255,7 @@ static wb_worker_options worker_options_of(daemon_state *d)
 	options.delivery_limit = (uint32_t)config->delivery_limit;
 	options.prefetch = (uint32_t)config->prefetch;
 	options.id_from_body = config->id_from_body;
-	options.limits.body_bytes = config->body_max_bytes;
-	options.limits.header_count = config->headers_max;
-	options.limits.header_bytes = config->header_bytes_max;
+	options.limits = cli_limits(config);
 	options.dedupe_s = config->dedupe_s;
 	options.batch_max = (uint32_t)config->batch_max;
 	options.txn_us = (uint32_t)config->txn_us;
@@ -584,17 +568,6 @@ int main(int argc, char **argv)
 	cli_context ctx = {.program = "waybill-worker",
 			   .command = &worker_command,
 			   .max_dbs = TABLES_MAX};
-	bool done;
-	int code;
 
-	cli_std_open();
-	if (argc == 2 && !strcmp(argv[1], "--version")) {
-		printf("waybill-worker %s\n", wb_version());
-		return CLI_OK;
-	}
-	code = cli_parse(&ctx, argc, argv, &done);
-	if (code == CLI_OK && !done)
-		code = ctx.command->run(&ctx);
-	cli_context_fini(&ctx);
-	return code;
+	return cli_daemon(&ctx, argc, argv);
 }
