@@ -104,16 +104,11 @@ static int audit_run(cli_context *ctx, bool inbox)
 		 WB_OK)
 		code = cli_fail_error(ctx, &err);
 	wb_store_close(store);
-	if (code != CLI_OK) {
-		cli_table_free(table);
-		return code;
-	}
-	if (!cli_table_print(table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (last > o->limit)
+	code = cli_table_end(ctx, table, code, NULL);
+	if (code == CLI_OK && last > o->limit)
 		fprintf(stderr, "(%" PRIu64 " older ones: --limit)\n",
 			last - o->limit);
-	return CLI_OK;
+	return code;
 }
 
 static int outbox_audit_run(cli_context *ctx)

@@ -157,15 +157,8 @@ static int ls_run_(cli_context *ctx)
 	else if (ls_scan(store, &filter, o->since, &run, &err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
 	wb_store_close(store);
-	if (code != CLI_OK) {
-		cli_table_free(run.table);
-		return code;
-	}
-	if (!cli_table_print(run.table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (run.more)
-		fprintf(stderr, "(there are more: --limit, --since)\n");
-	return CLI_OK;
+	return cli_table_end(ctx, run.table, code,
+			     run.more ? "--limit, --since" : NULL);
 }
 
 const cli_command cli_command_dead_ls = {
@@ -480,8 +473,8 @@ static int show_letter(cli_context *ctx, wb_store *store, letter *l)
 		show_data(l);
 	else if (!ctx->json)
 		show_people(l);
-	else if (!show_json(l))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	else
+		return cli_answered(ctx, show_json(l));
 	return CLI_OK;
 }
 

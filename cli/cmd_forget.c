@@ -61,8 +61,7 @@ static int say(cli_context *ctx, const char *name, const wbi_forgotten *f)
 			    " events it had not reached, %" PRIu64
 			    " it had begun are dead letters (no-handler)\n",
 			    name, f->behind, f->letters) > 0;
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 static int forget(cli_context *ctx, char journal)

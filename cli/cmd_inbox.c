@@ -283,15 +283,8 @@ static int ls_run_(cli_context *ctx)
 		code = cli_fail_error(ctx, &err);
 	cli_consumers_fini(&run.list);
 	wb_store_close(store);
-	if (code != CLI_OK) {
-		cli_table_free(run.table);
-		return code;
-	}
-	if (!cli_table_print(run.table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (run.more)
-		fprintf(stderr, "(there are more: --limit, --since)\n");
-	return CLI_OK;
+	return cli_table_end(ctx, run.table, code,
+			     run.more ? "--limit, --since" : NULL);
 }
 
 const cli_command cli_command_inbox_ls = {

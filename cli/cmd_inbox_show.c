@@ -299,9 +299,7 @@ static int say_all_json(show_run *run)
 		return cli_fail_error(run->ctx, &err);
 	}
 	json_object_set_new(object, "handlers", run->handlers);
-	return cli_json_print(object) ? CLI_OK
-				      : cli_fail(run->ctx, CLI_FAILED,
-						 "cannot write the answer");
+	return cli_answered(run->ctx, cli_json_print(object));
 }
 
 static int say(show_run *run)

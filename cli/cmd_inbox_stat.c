@@ -288,8 +288,8 @@ static int stat_run(cli_context *ctx)
 		inbox_metrics(f);
 	else if (code == CLI_OK && !ctx->json)
 		print_people(f);
-	else if (code == CLI_OK && !print_json(f))
-		code = cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	else if (code == CLI_OK)
+		code = cli_answered(ctx, print_json(f));
 	inbox_figures_fini(f);
 	free(f);
 	return code;

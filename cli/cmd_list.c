@@ -193,15 +193,8 @@ static int ls_run_(cli_context *ctx)
 	if (code == CLI_OK && ls_scan(&run, &err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
 	cli_view_fini(&view);
-	if (code != CLI_OK) {
-		cli_table_free(run.table);
-		return code;
-	}
-	if (!cli_table_print(run.table))
-		code = cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (code == CLI_OK && run.more)
-		fprintf(stderr, "(there are more: --limit, --since)\n");
-	return code;
+	return cli_table_end(ctx, run.table, code,
+			     run.more ? "--limit, --since" : NULL);
 }
 
 /* ---- tail -------------------------------------------------------------- */

@@ -350,9 +350,7 @@ static int ls_print(cli_context *ctx, const models *m)
 			      sizeof(note));
 		ok = cli_table_row(table, cells);
 	}
-	if (ok && cli_table_print(table))
-		return CLI_OK;
-	return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok && cli_table_print(table));
 }
 
 static int ls_run(cli_context *ctx)

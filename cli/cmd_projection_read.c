@@ -110,9 +110,7 @@ static int get_print(cli_context *ctx, const read_options *o, wb_read *read,
 	if (!ctx->json && !o->hex) {
 		ok = fwrite(value.ptr, 1, value.len, stdout) == value.len &&
 		     putchar('\n') != EOF;
-		return ok ? CLI_OK
-			  : cli_fail(ctx, CLI_FAILED,
-				     "cannot write the answer");
+		return cli_answered(ctx, ok);
 	}
 	k = cli_show_bytes(key, o->hex);
 	v = cli_show_bytes(value, o->hex);
@@ -127,8 +125,7 @@ static int get_print(cli_context *ctx, const read_options *o, wb_read *read,
 		ok = v && puts(v) != EOF;
 	free(k);
 	free(v);
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 static int get_run(cli_context *ctx)
@@ -226,8 +223,7 @@ static int scan_rows(cli_context *ctx, const read_options *o, wb_read *read,
 	else if (cursor[0])
 		fprintf(stderr, "(perhaps there are more: --cursor %s)\n",
 			cursor);
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 static int scan_run(cli_context *ctx)

@@ -224,9 +224,7 @@ static int dry_run(redrive_run *run)
 	cli_table *table = run->table;
 
 	run->table = NULL;
-	return cli_table_print(table) ? CLI_OK
-				      : cli_fail(run->ctx, CLI_FAILED,
-						 "cannot write the answer");
+	return cli_answered(run->ctx, cli_table_print(table));
 }
 
 static int check_meaning(redrive_run *run)

@@ -302,9 +302,7 @@ static int do_meant(do_run *run)
 		return code == CLI_OK ? say(run) : code;
 	table = run->table;
 	run->table = NULL;
-	return cli_table_print(table) ? CLI_OK
-				      : cli_fail(run->ctx, CLI_FAILED,
-						 "cannot write the answer");
+	return cli_answered(run->ctx, cli_table_print(table));
 }
 
 static int check_meaning(do_run *run)

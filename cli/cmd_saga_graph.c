@@ -45,8 +45,7 @@ static int graph_print(cli_context *ctx, wb_code rc, char *text,
 		free(text);
 	if (rc != WB_OK)
 		return cli_fail_error(ctx, err);
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 /* ---- of a module -------------------------------------------------------- */

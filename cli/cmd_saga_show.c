@@ -362,8 +362,7 @@ static int show_sagas(cli_context *ctx, json_t *sagas)
 	}
 	ok = ctx->json ? cli_json_print(json_pack("{s:O}", "sagas", sagas))
 		       : print_people(sagas);
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 static int saga_show(cli_context *ctx)

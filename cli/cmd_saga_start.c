@@ -86,8 +86,7 @@ static int start_say(cli_context *ctx, const char *id)
 			ctx->args[0], "started", !o->dry_run));
 	else
 		ok = printf("%s%s\n", id, o->dry_run ? " would start" : "") > 0;
-	return ok ? CLI_OK
-		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	return cli_answered(ctx, ok);
 }
 
 static int start_in(cli_context *ctx, const cli_modules *modules,

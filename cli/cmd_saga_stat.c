@@ -276,8 +276,8 @@ static int saga_stat(cli_context *ctx)
 		print_metrics(wb_store_service(store), &run);
 	else if (code == CLI_OK)
 		ok = ctx->json ? print_json(&run) : print_people(&run);
-	if (code == CLI_OK && !ok)
-		code = cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+	if (code == CLI_OK)
+		code = cli_answered(ctx, ok);
 	wb_store_close(store);
 	free(run.kinds);
 	return code;

@@ -288,21 +288,16 @@ static int timers_list(timers_run *run)
 		{.name = "name", .trunc = true},
 		{.name = "text", .trunc = true}};
 	wb_error err = WB_ERROR_INIT;
+	int code = CLI_OK;
 
 	run->table = cli_table_new("timers", columns, WBI_COUNT(columns),
 				   run->ctx->json);
 	if (!run->table)
 		return cli_fail(run->ctx, CLI_FAILED, "out of memory");
-	if (timers_scan(run, &err) != WB_OK) {
-		cli_table_free(run->table);
-		return cli_fail_error(run->ctx, &err);
-	}
-	if (!cli_table_print(run->table))
-		return cli_fail(run->ctx, CLI_FAILED,
-				"cannot write the answer");
-	if (run->more)
-		fprintf(stderr, "(there are more: --limit)\n");
-	return CLI_OK;
+	if (timers_scan(run, &err) != WB_OK)
+		code = cli_fail_error(run->ctx, &err);
+	return cli_table_end(run->ctx, run->table, code,
+			     run->more ? "--limit" : NULL);
 }
 
 /* ---- moving and cancelling ----------------------------------------------- */

@@ -49,9 +49,7 @@ static int print_rows(const cli_context *ctx, const cli_topology *topology)
 
 		ok = cli_table_row(table, cells);
 	}
-	if (!ok || !cli_table_print(table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	return CLI_OK;
+	return cli_answered(ctx, ok && cli_table_print(table));
 }
 
 static int ask_broker(cli_context *ctx, cli_topology *topology)

@@ -346,15 +346,12 @@ static int stat_run(cli_context *ctx)
 		code = cli_fail(ctx, CLI_FAILED, "out of memory");
 	if (code == CLI_OK && cli_stat_read(f, &err) != WB_OK)
 		code = cli_fail_error(ctx, &err);
-	if (code == CLI_OK && o->prometheus) {
+	if (code == CLI_OK && o->prometheus)
 		cli_stat_metrics(f);
-	} else if (code == CLI_OK && ctx->json) {
-		if (!print_json(f))
-			code = cli_fail(ctx, CLI_FAILED,
-					"cannot write the answer");
-	} else if (code == CLI_OK) {
+	else if (code == CLI_OK && !ctx->json)
 		print_people(f);
-	}
+	else if (code == CLI_OK)
+		code = cli_answered(ctx, print_json(f));
 	cli_view_fini(&f->view);
 	free(f->keys);
 	free(f);

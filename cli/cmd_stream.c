@@ -151,15 +151,8 @@ static int ls_run_(cli_context *ctx)
 	else if (ls_scan(&run, &err) != WB_OK)
 		code = stream_failed(ctx, &err);
 	wb_store_close(run.store);
-	if (code != CLI_OK) {
-		cli_table_free(run.table);
-		return code;
-	}
-	if (!cli_table_print(run.table))
-		code = cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (run.more)
-		fprintf(stderr, "(there are more: --limit, --after)\n");
-	return code;
+	return cli_table_end(ctx, run.table, code,
+			     run.more ? "--limit, --after" : NULL);
 }
 
 /* ---- show -------------------------------------------------------------- */
@@ -354,9 +347,7 @@ static int show_run_(cli_context *ctx)
 	if (code != CLI_OK) {
 		cli_table_free(run.table);
 	} else {
-		if (!show_print(&run))
-			code = cli_fail(ctx, CLI_FAILED,
-					"cannot write the answer");
+		code = cli_answered(ctx, show_print(&run));
 		if (run.info.floor > 1 && run.o->from == 0 && !ctx->json)
 			fprintf(stderr,
 				"(versions below %" PRIu64 " were truncated)\n",
@@ -456,9 +447,7 @@ static int stat_all(cli_context *ctx, wb_store *store)
 		cli_table_free(table);
 		return stream_failed(ctx, &err);
 	}
-	if (!cli_table_print(table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	return CLI_OK;
+	return cli_answered(ctx, cli_table_print(table));
 }
 
 static int stat_run_(cli_context *ctx)

@@ -142,15 +142,7 @@ static int timer_ls(cli_context *ctx)
 			code = cli_fail_error(ctx, &err);
 	cli_consumers_fini(&list);
 	wb_store_close(store);
-	if (code != CLI_OK) {
-		cli_table_free(run.table);
-		return code;
-	}
-	if (!cli_table_print(run.table))
-		return cli_fail(ctx, CLI_FAILED, "cannot write the answer");
-	if (run.more)
-		fprintf(stderr, "(there are more: --limit)\n");
-	return CLI_OK;
+	return cli_table_end(ctx, run.table, code, run.more ? "--limit" : NULL);
 }
 
 /* ---- move and cancel ---------------------------------------------------- */

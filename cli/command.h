@@ -89,6 +89,8 @@ int cli_fail(const cli_context *ctx, int code, const char *format, ...)
 	WB_PRINTF(3, 4);
 /* The same for an error of the library: its text. CLI_FAILED. */
 int cli_fail_error(const cli_context *ctx, const wb_error *err);
+/* The end of an answer: CLI_OK, or the word that it could not be written. */
+int cli_answered(const cli_context *ctx, bool ok);
 /* A hint on how to call it right, after cli_fail(CLI_USAGE). */
 int cli_usage(const cli_context *ctx, const char *format, ...) WB_PRINTF(2, 3);
 

@@ -76,6 +76,12 @@ int cli_fail_error(const cli_context *ctx, const wb_error *err)
 			err->text[0] ? err->text : wb_code_text(err->code));
 }
 
+int cli_answered(const cli_context *ctx, bool ok)
+{
+	return ok ? CLI_OK
+		  : cli_fail(ctx, CLI_FAILED, "cannot write the answer");
+}
+
 int cli_usage(const cli_context *ctx, const char *format, ...)
 {
 	const char *name = ctx->command ? ctx->command->name : "";

@@ -154,3 +154,15 @@ bool cli_table_print(cli_table *table)
 	free(table);
 	return ok;
 }
+
+int cli_table_end(const cli_context *ctx, cli_table *table, int code,
+		  const char *more)
+{
+	if (code != CLI_OK)
+		cli_table_free(table);
+	else
+		code = cli_answered(ctx, cli_table_print(table));
+	if (code == CLI_OK && more)
+		fprintf(stderr, "(there are more: %s)\n", more);
+	return code;
+}

@@ -8,6 +8,8 @@
 
 #include <jansson.h>
 
+#include "cli/command.h"
+
 typedef struct cli_table cli_table;
 
 typedef struct cli_column {
@@ -24,6 +26,11 @@ void cli_table_free(cli_table *table); /* NULL allowed */
 bool cli_table_row(cli_table *table, const char *const *cells);
 /* To stdout; frees it. False: could not. */
 bool cli_table_print(cli_table *table);
+/* The end of a list. With CLI_OK it is printed, and if `more` is not NULL, that
+ * flags of this text show more; else it is freed (NULL allowed). Returns
+ * `code`, or that the answer could not be written. */
+int cli_table_end(const cli_context *ctx, cli_table *table, int code,
+		  const char *more);
 
 /* Print one JSON value and a line end; takes over `value` (NULL: false). */
 bool cli_json_print(json_t *value);
