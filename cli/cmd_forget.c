@@ -7,6 +7,7 @@
  */
 #include <inttypes.h>
 
+#include "cli/actor.h"
 #include "cli/inbox.h"
 #include "cli/table.h"
 #include "inbox/dead.h"
@@ -20,31 +21,30 @@ typedef struct forget_options {
 #define AT(member) .offset = offsetof(forget_options, member)
 
 static const cli_flag forget_flags[] = {
-	{{.name = "why", .kind = WBI_CONFIG_TEXT, AT(why), .arg = "TEXT",
-	  .help = "Why you do it; kept in the audit."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, AT(who), .arg = "NAME",
-	  .help = "Who you are, for the audit; default: the user's name."}, 0},
+	CLI_FLAG_WHY(forget_options, "why"),
+	CLI_FLAG_WHO(forget_options),
 	{{.name = "yes", .kind = WBI_CONFIG_BOOL, AT(yes),
 	  .help = "Do it without saying why."}, 'y'},
 };
 
-static int check(const cli_context *ctx)
+static int begin(cli_context *ctx, wb_store **ret_store, wbi_actor *ret_actor,
+		 char who[CLI_ACTOR_NAME])
 {
 	const forget_options *o = ctx->options;
 
 	if (!o->why && !o->yes)
 		return cli_usage(ctx, "this cannot be taken back: say why with "
 				      "--why TEXT, or --yes");
-	return CLI_OK;
+	*ret_actor = cli_actor(o->who, o->why, who);
+	return cli_open_store(ctx, ret_store);
 }
 
-static wbi_actor actor_of(const forget_options *o, char *buf, size_t size)
+static int end(cli_context *ctx, wb_store *store, const wb_error *err)
 {
-	wbi_actor actor = {wb_str_from(o->who ? o->who
-					      : cli_user_name(buf, size)),
-			   wb_str_from(o->why)};
-
-	return actor;
+	wb_store_close(store);
+	if (err->code == WB_ENOTFOUND)
+		return cli_fail(ctx, CLI_NOT_ALL, "%s", err->text);
+	return err->code == WB_OK ? CLI_OK : cli_fail_error(ctx, err);
 }
 
 static int say(cli_context *ctx, const char *name, const wbi_forgotten *f)
@@ -70,23 +70,15 @@ static int forget(cli_context *ctx, char journal)
 	wbi_forgotten forgotten;
 	wb_store *store = NULL;
 	wbi_actor actor;
-	char who[256];
-	wb_code rc;
-	int code = check(ctx);
+	char who[CLI_ACTOR_NAME];
+	int code = begin(ctx, &store, &actor, who);
 
-	if (code == CLI_OK)
-		code = cli_open_store(ctx, &store);
 	if (code != CLI_OK)
 		return code;
-	actor = actor_of(ctx->options, who, sizeof(who));
-	rc = wbi_consumer_forget(store, journal, wb_str_from(ctx->args[0]),
-				 &actor, &forgotten, &err);
-	wb_store_close(store);
-	if (rc == WB_ENOTFOUND)
-		return cli_fail(ctx, CLI_NOT_ALL, "%s", err.text);
-	if (rc != WB_OK)
-		return cli_fail_error(ctx, &err);
-	return say(ctx, ctx->args[0], &forgotten);
+	(void)wbi_consumer_forget(store, journal, wb_str_from(ctx->args[0]),
+				  &actor, &forgotten, &err);
+	code = end(ctx, store, &err);
+	return code == CLI_OK ? say(ctx, ctx->args[0], &forgotten) : code;
 }
 
 static int inbox_forget_run(cli_context *ctx)
@@ -104,20 +96,13 @@ static int forget_queue_run(cli_context *ctx)
 	wb_error err = WB_ERROR_INIT;
 	wb_store *store = NULL;
 	wbi_actor actor;
-	char who[256];
-	wb_code rc;
-	int code = check(ctx);
+	char who[CLI_ACTOR_NAME];
+	int code = begin(ctx, &store, &actor, who);
 
-	if (code == CLI_OK)
-		code = cli_open_store(ctx, &store);
 	if (code != CLI_OK)
 		return code;
-	actor = actor_of(ctx->options, who, sizeof(who));
-	rc = wbi_queue_forget(store, &actor, &err);
-	wb_store_close(store);
-	if (rc == WB_ENOTFOUND)
-		return cli_fail(ctx, CLI_NOT_ALL, "%s", err.text);
-	return rc == WB_OK ? CLI_OK : cli_fail_error(ctx, &err);
+	(void)wbi_queue_forget(store, &actor, &err);
+	return end(ctx, store, &err);
 }
 
 const cli_command cli_command_inbox_forget = {

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/actor.h"
 #include "cli/dead.h"
 #include "cli/pace.h"
 #include "cli/when.h"
@@ -17,7 +18,6 @@
 #include "lib/base/text.h"
 
 enum {
-	TARGETS_MAX = 1000000,
 	SLICE = 256,
 	BATCH = 256,   /* letters in a transaction at most */
 	SAID_MAX = 20  /* failures that are told one by one */
@@ -27,21 +27,9 @@ static const cli_flag redrive_flags[] = {
 	CLI_DEAD_FILTERS,
 	{{.name = "all", .kind = WBI_CONFIG_BOOL, CLI_DEAD_AT(all),
 	  .help = "All dead letters."}, 0},
-	{{.name = "why", .kind = WBI_CONFIG_TEXT, CLI_DEAD_AT(why),
-	  .arg = "TEXT", .help = "Why you do it; kept in the audit."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, CLI_DEAD_AT(who),
-	  .arg = "NAME", .help = "Who you are, for the audit; default: the "
-				 "user's name."}, 0},
-	{{.name = "dry-run", .kind = WBI_CONFIG_BOOL, CLI_DEAD_AT(dry_run),
-	  .help = "Show what would be done; do nothing."}, 0},
-	{{.name = "rate", .kind = WBI_CONFIG_NUMBER, CLI_DEAD_AT(rate),
-	  .max = 1000000, .init = "0", .arg = "N",
-	  .help = "At most so many in a second; 0: as fast as it goes."}, 0},
-	{{.name = "limit", .kind = WBI_CONFIG_NUMBER, CLI_DEAD_AT(limit),
-	  .min = 1, .max = TARGETS_MAX, .init = "1000000", .arg = "N",
-	  .help = "Only the first so many of them."}, 'n'},
-	{{.name = "progress", .kind = WBI_CONFIG_BOOL, CLI_DEAD_AT(progress),
-	  .help = "Show progress even if stderr is not a terminal."}, 0},
+	CLI_FLAG_WHY(cli_dead_options, "why"),
+	CLI_FLAG_WHO(cli_dead_options),
+	CLI_PACE_FLAGS(cli_dead_options),
 	/* The last: of retry only. */
 	{{.name = "id-from-body", .kind = WBI_CONFIG_BOOL,
 	  CLI_DEAD_AT(id_from_body),
@@ -181,12 +169,10 @@ static int act(redrive_run *run)
 {
 	const cli_dead_options *o = run->o;
 	const wb_limits limits = cli_limits(&run->ctx->config);
-	char name[256];
+	char name[CLI_ACTOR_NAME];
 	const wbi_dead_how how = {
 		.verb = run->discard ? WBI_DEAD_DISCARD : WBI_DEAD_RETRY,
-		.actor.who = wb_str_from(
-			o->who ? o->who : cli_user_name(name, sizeof(name))),
-		.actor.why = wb_str_from(o->why),
+		.actor = cli_actor(o->who, o->why, name),
 		.id_from_body = o->id_from_body ||
 				run->ctx->config.id_from_body,
 		.limits = &limits};

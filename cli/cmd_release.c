@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/actor.h"
 #include "cli/table.h"
 #include "cli/view.h"
 #include "lib/base/assert.h"
@@ -43,10 +44,8 @@ static const cli_flag release_flags[] = {
 	  .help = "Only what is parked for this reason."}, 0},
 	{{.name = "all", .kind = WBI_CONFIG_BOOL, AT(all),
 	  .help = "All parked events."}, 0},
-	{{.name = "reason", .kind = WBI_CONFIG_TEXT, AT(why), .arg = "TEXT",
-	  .help = "Why you do it; kept in the audit."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, AT(who), .arg = "NAME",
-	  .help = "Who you are, for the audit; default: the user's name."}, 0},
+	CLI_FLAG_WHY(release_options, "reason"),
+	CLI_FLAG_WHO(release_options),
 	{{.name = "dry-run", .kind = WBI_CONFIG_BOOL, AT(dry_run),
 	  .help = "Show what would be done; do nothing."}, 0},
 };
@@ -256,15 +255,13 @@ static int release(cli_context *ctx, bool discard)
 	release_run run = {.ctx = ctx, .o = ctx->options, .discard = discard};
 	wb_error err = WB_ERROR_INIT;
 	wbi_actor actor;
-	char name[256];
+	char name[CLI_ACTOR_NAME];
 	int code;
 
 	code = check_meaning(ctx, discard);
 	if (code != CLI_OK)
 		return code;
-	actor.who = wb_str_from(run.o->who ? run.o->who
-					   : cli_user_name(name, sizeof(name)));
-	actor.why = wb_str_from(run.o->why);
+	actor = cli_actor(run.o->who, run.o->why, name);
 	code = cli_view_open(ctx, &run.view);
 	if (code == CLI_OK && cli_view_scan_parked(&run.view, collect, &run,
 						   &err) != WB_OK)

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/actor.h"
 #include "cli/pace.h"
 #include "cli/saga.h"
 #include "lib/base/assert.h"
@@ -17,7 +18,6 @@
 #include "saga/operator.h"
 
 enum {
-	TARGETS_MAX = 1000000,
 	BATCH = 64,     /* sagas in a transaction at most */
 	SAID_MAX = 20   /* refusals that are told one by one */
 };
@@ -29,19 +29,8 @@ static const cli_flag do_flags[] = {
 	{{.name = "why", .kind = WBI_CONFIG_TEXT, CLI_SAGA_AT(why),
 	  .arg = "TEXT", .help = "Why you do it; kept in the audit. "
 				 "Required."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, CLI_SAGA_AT(who),
-	  .arg = "NAME", .help = "Who you are, for the audit; default: the "
-				 "user's name."}, 0},
-	{{.name = "dry-run", .kind = WBI_CONFIG_BOOL, CLI_SAGA_AT(dry_run),
-	  .help = "Show what would be done; do nothing."}, 0},
-	{{.name = "rate", .kind = WBI_CONFIG_NUMBER, CLI_SAGA_AT(rate),
-	  .max = 1000000, .init = "0", .arg = "N",
-	  .help = "At most so many in a second; 0: as fast as it goes."}, 0},
-	{{.name = "limit", .kind = WBI_CONFIG_NUMBER, CLI_SAGA_AT(limit),
-	  .min = 1, .max = TARGETS_MAX, .init = "1000000", .arg = "N",
-	  .help = "Only the first so many of them."}, 'n'},
-	{{.name = "progress", .kind = WBI_CONFIG_BOOL, CLI_SAGA_AT(progress),
-	  .help = "Show progress even if stderr is not a terminal."}, 0},
+	CLI_FLAG_WHO(cli_saga_options),
+	CLI_PACE_FLAGS(cli_saga_options),
 };
 
 typedef struct do_run {
@@ -330,14 +319,11 @@ static int saga_do(cli_context *ctx, wbi_verb verb)
 {
 	do_run run = {.ctx = ctx, .o = ctx->options, .err = WB_ERROR_INIT};
 	const char *why = run.o->why ? run.o->why : "a dry run";
-	char name[256];
+	char name[CLI_ACTOR_NAME];
 	int code = check_meaning(&run);
 
 	run.how = (wbi_order_how){.verb = verb, .dry_run = run.o->dry_run};
-	run.how.actor.why = wb_str_from(why);
-	run.how.actor.who =
-		wb_str_from(run.o->who ? run.o->who
-				       : cli_user_name(name, sizeof(name)));
+	run.how.actor = cli_actor(run.o->who, why, name);
 	if (code == CLI_OK)
 		code = cli_saga_filter_of(ctx, run.o, &run.filter);
 	if (code == CLI_OK)

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/actor.h"
 #include "cli/inbox.h"
 #include "cli/saga.h"
 #include "cli/when.h"
@@ -46,8 +47,7 @@ static const cli_flag timers_flags[] = {
 	  .help = "Remove it, instead of listing it: it will not fire."}, 0},
 	{{.name = "why", .kind = WBI_CONFIG_TEXT, AT(why), .arg = "TEXT",
 	  .help = "Why you move or cancel it; kept in the audit."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, AT(who), .arg = "NAME",
-	  .help = "Who you are, for the audit; default: the user's name."}, 0},
+	CLI_FLAG_WHO(timers_options),
 };
 
 /* A timer of a saga, taken apart. Strings point into it. */
@@ -307,7 +307,7 @@ static int timers_act(timers_run *run, int64_t due_us)
 	const timers_options *o = run->o;
 	wb_error err = WB_ERROR_INIT;
 	wbi_actor actor;
-	char who[256];
+	char who[CLI_ACTOR_NAME];
 	wb_code rc;
 
 	if (timers_scan(run, &err) != WB_OK)
@@ -320,9 +320,7 @@ static int timers_act(timers_run *run, int64_t due_us)
 		return cli_usage(run->ctx, "that saga has several timers: say "
 					   "which one with --timer, and "
 					   "--kind");
-	actor.who = wb_str_from(o->who ? o->who
-				       : cli_user_name(who, sizeof(who)));
-	actor.why = wb_str_from(o->why);
+	actor = cli_actor(o->who, o->why, who);
 	rc = o->cancel ? wbi_timer_operator_cancel(run->store,
 						   wb_str_from(run->handler),
 						   wb_str_from(run->name),

@@ -12,6 +12,7 @@
 
 #include <waybill/stream.h>
 
+#include "cli/actor.h"
 #include "cli/event.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
@@ -163,31 +164,20 @@ static const cli_flag truncate_flags[] = {
 	  .help = "Even if no snapshot holds what the events did: what they "
 		  "amounted to is lost then."},
 	 0},
-	{{.name = "reason",
-	  .kind = WBI_CONFIG_TEXT,
-	  AT(why),
-	  .arg = "TEXT",
-	  .help = "Why you do it; kept in the audit."},
-	 'r'},
-	{{.name = "who",
-	  .kind = WBI_CONFIG_TEXT,
-	  AT(who),
-	  .arg = "NAME",
-	  .help = "Who you are, for the audit; default: the user's name."},
-	 0},
+	CLI_FLAG_WHY(truncate_options, "reason"),
+	CLI_FLAG_WHO(truncate_options),
 };
 
 static wb_code truncate_audit(const cli_context *ctx, wb_store *store,
 			      MDB_txn *txn, wb_error *err)
 {
 	const truncate_options *o = ctx->options;
-	char name[256], why[1024];
+	char name[CLI_ACTOR_NAME], why[1024];
 	wbi_audit row = {.time_us = cli_real_us(),
 			 .what = wb_str_from("truncate"),
 			 .key = wb_str_from(ctx->args[0])};
 
-	row.who = wb_str_from(o->who ? o->who
-				     : cli_user_name(name, sizeof(name)));
+	row.who = cli_actor(o->who, NULL, name).who;
 	snprintf(why, sizeof(why), "below version %" PRIu64 "%s%s", o->before,
 		 o->why ? ": " : "", o->why ? o->why : "");
 	row.why = wb_str_from(why);

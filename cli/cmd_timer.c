@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "cli/actor.h"
 #include "cli/inbox.h"
 #include "cli/table.h"
 #include "cli/when.h"
@@ -39,10 +40,8 @@ static const cli_flag act_flags[] = {
 	  .arg = "NAME", .help = "The handler that set it."}, 0},
 	{{.name = "name", .kind = WBI_CONFIG_TEXT, AT(name), .arg = "NAME",
 	  .help = "Its name."}, 0},
-	{{.name = "why", .kind = WBI_CONFIG_TEXT, AT(why), .arg = "TEXT",
-	  .help = "Why you do it; kept in the audit."}, 'r'},
-	{{.name = "who", .kind = WBI_CONFIG_TEXT, AT(who), .arg = "NAME",
-	  .help = "Who you are, for the audit; default: the user's name."}, 0},
+	CLI_FLAG_WHY(timer_options, "why"),
+	CLI_FLAG_WHO(timer_options),
 	/* The last: of move only. */
 	{{.name = "to", .kind = WBI_CONFIG_TEXT, AT(to), .arg = "TIME",
 	  .help = "When it is to come due: " CLI_WHEN_HELP "."}, 0},
@@ -154,7 +153,7 @@ static int timer_act(cli_context *ctx, bool move)
 	wb_store *store = NULL;
 	int64_t due_us = 0;
 	wbi_actor actor;
-	char who[256];
+	char who[CLI_ACTOR_NAME];
 	wb_code rc;
 	int code;
 
@@ -165,9 +164,7 @@ static int timer_act(cli_context *ctx, bool move)
 	code = move ? cli_when_flag(ctx, "to", o->to, &due_us) : CLI_OK;
 	if (code != CLI_OK)
 		return code;
-	actor.who = wb_str_from(o->who ? o->who
-				       : cli_user_name(who, sizeof(who)));
-	actor.why = wb_str_from(o->why);
+	actor = cli_actor(o->who, o->why, who);
 	code = cli_open_store(ctx, &store);
 	if (code != CLI_OK)
 		return code;

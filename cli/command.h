@@ -102,9 +102,6 @@ wb_log cli_log(const int *format, wb_log_level level);
 char *cli_bytes_text(uint64_t bytes, char *ret, size_t size);
 char *cli_age_text(int64_t age_us, char *ret, size_t size);
 
-/* Who runs this, for the audit; returns ret. */
-const char *cli_user_name(char *ret, size_t size);
-
 /* The system's clocks: microseconds since 1970, UTC, and monotonic ones. */
 int64_t cli_real_us(void);
 int64_t cli_mono_us(void);

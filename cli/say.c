@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -201,17 +200,6 @@ char *cli_age_text(int64_t age_us, char *ret, size_t size)
 	else
 		snprintf(ret, size, "%" PRId64 " d %d h", s / 86400,
 			 (int)(s / 3600 % 24));
-	return ret;
-}
-
-const char *cli_user_name(char *ret, size_t size)
-{
-	const struct passwd *entry = getpwuid(getuid());
-
-	if (entry)
-		snprintf(ret, size, "%s", entry->pw_name);
-	else
-		snprintf(ret, size, "uid %u", (unsigned)getuid());
 	return ret;
 }
 
