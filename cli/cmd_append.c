@@ -132,22 +132,6 @@ static bool slice_is_over(const append_run *run)
 
 /* ---- lines ------------------------------------------------------------- */
 
-/* "key" is what people call the ordering key; CloudEvents: partitionkey. */
-static void take_key(wbi_received *received)
-{
-	wb_event *event = &received->event;
-	wb_header *headers = received->headers;
-
-	for (size_t i = 0; i < event->header_count && event->key.len == 0; i++) {
-		if (!wb_str_eq(headers[i].name, wb_str_from("key")))
-			continue;
-		event->key = headers[i].value;
-		memmove(&headers[i], &headers[i + 1],
-			(event->header_count - i - 1) * sizeof(headers[0]));
-		event->header_count--;
-	}
-}
-
 static wb_code append_line(append_run *run, wb_str line, uint64_t number,
 			   wb_error *err)
 {
@@ -173,7 +157,9 @@ static wb_code append_line(append_run *run, wb_str line, uint64_t number,
 					    ? received.others[0].name.len
 					    : 60),
 			      received.others[0].name.ptr);
-	take_key(&received);
+	/* What people call the ordering key; CloudEvents: partitionkey. */
+	if (received.event.key.len == 0)
+		cli_take_header(&received, "key", &received.event.key);
 	if (rc == WB_OK)
 		rc = run_append(run, &received.event, number, err);
 	wbi_envelope_read_fini(&received);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cli/inbox_stat.h"
+#include "cli/metrics.h"
 #include "cli/print.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
@@ -15,11 +16,7 @@ typedef struct stat_options {
 } stat_options;
 
 static const cli_flag stat_flags[] = {
-	{{.name = "prometheus",
-	  .kind = WBI_CONFIG_BOOL,
-	  .offset = offsetof(stat_options, prometheus),
-	  .help = "As metrics text, for a scraper or a textfile collector."},
-	 0},
+	CLI_FLAG_PROMETHEUS(stat_options),
 };
 
 /* ---- for people --------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cli/figures.h"
+#include "cli/metrics.h"
 #include "cli/print.h"
 #include "cli/projection.h"
 #include "cli/table.h"
@@ -33,11 +34,7 @@ typedef struct status_options {
 
 static const cli_flag status_flags[] = {
 	DIR_FLAG(status_options),
-	{{.name = "prometheus",
-	  .kind = WBI_CONFIG_BOOL,
-	  .offset = offsetof(status_options, prometheus),
-	  .help = "As metrics text, for a scraper or a textfile collector."},
-	 0},
+	CLI_FLAG_PROMETHEUS(status_options),
 	{{.name = "keys",
 	  .kind = WBI_CONFIG_NUMBER,
 	  .offset = offsetof(status_options, keys),

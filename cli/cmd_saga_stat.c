@@ -24,10 +24,7 @@ typedef struct stat_options {
 } stat_options;
 
 static const cli_flag stat_flags[] = {
-	{{.name = "prometheus", .kind = WBI_CONFIG_BOOL,
-	  .offset = offsetof(stat_options, prometheus),
-	  .help = "As metrics text, for a scraper or a textfile collector."},
-	 0},
+	CLI_FLAG_PROMETHEUS(stat_options),
 };
 
 /* Of one kind, done in one way. */

@@ -6,8 +6,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "cli/stat.h"
+#include "cli/metrics.h"
 #include "cli/print.h"
+#include "cli/stat.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
 #include "lib/base/text.h"
@@ -18,11 +19,7 @@ typedef struct stat_options {
 } stat_options;
 
 static const cli_flag stat_flags[] = {
-	{{.name = "prometheus",
-	  .kind = WBI_CONFIG_BOOL,
-	  .offset = offsetof(stat_options, prometheus),
-	  .help = "As metrics text, for a scraper or a textfile collector."},
-	 0},
+	CLI_FLAG_PROMETHEUS(stat_options),
 	{{.name = "keys",
 	  .kind = WBI_CONFIG_NUMBER,
 	  .offset = offsetof(stat_options, keys),
@@ -169,6 +166,8 @@ static void print_keys(const stat_figures *f)
 	putchar('\n');
 	if (ok)
 		cli_table_print(table);
+	else
+		cli_table_free(table);
 	if (f->parked_keys > f->key_count)
 		printf("(%" PRIu64 " keys more: --keys)\n",
 		       f->parked_keys - f->key_count);

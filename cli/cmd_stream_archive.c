@@ -15,6 +15,7 @@
 #include <waybill/stream.h>
 
 #include "cli/command.h"
+#include "cli/event.h"
 #include "cli/lines.h"
 #include "cli/table.h"
 #include "lib/base/assert.h"
@@ -165,17 +166,8 @@ static wb_code import_commit(import_run *run, wb_error *err)
 static void import_take(const import_run *run, wbi_received *received)
 {
 	wb_event *event = &received->event;
-	wb_header *headers = received->headers;
 
-	for (size_t i = 0; i < event->header_count; i++) {
-		if (!wb_str_eq(headers[i].name, wb_str_from(WBI_LINE_REPLY_TO)))
-			continue;
-		event->reply_to = headers[i].value;
-		memmove(&headers[i], &headers[i + 1],
-			(event->header_count - i - 1) * sizeof(headers[0]));
-		event->header_count--;
-		break;
-	}
+	cli_take_header(received, WBI_LINE_REPLY_TO, &event->reply_to);
 	if (!run->o->stream)
 		return;
 	/* The key went by the old name. */

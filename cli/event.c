@@ -120,3 +120,19 @@ void cli_event_fini(cli_event *event)
 	free(event->bytes);
 	event->bytes = NULL;
 }
+
+void cli_take_header(wbi_received *received, const char *name, wb_str *ret)
+{
+	wb_event *event = &received->event;
+	wb_header *headers = received->headers;
+
+	for (size_t i = 0; i < event->header_count; i++) {
+		if (!wb_str_eq(headers[i].name, wb_str_from(name)))
+			continue;
+		*ret = headers[i].value;
+		memmove(&headers[i], &headers[i + 1],
+			(event->header_count - i - 1) * sizeof(headers[0]));
+		event->header_count--;
+		return;
+	}
+}

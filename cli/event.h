@@ -6,6 +6,7 @@
 #include <waybill/event.h>
 
 #include "cli/command.h"
+#include "lib/event/envelope.h"
 
 enum { CLI_EVENT_HEADERS_MAX = 256 };
 
@@ -79,5 +80,9 @@ int cli_event_check(const cli_context *ctx, const cli_event_options *o);
 wb_code cli_event_build(const cli_event_options *o, const wb_limits *limits,
 			cli_event *ret, wb_error *err);
 void cli_event_fini(cli_event *event);
+
+/* Of an event that was read from a line: the attribute of this name, which is
+ * then not one of its headers any more. *ret stays if there is none. */
+void cli_take_header(wbi_received *received, const char *name, wb_str *ret);
 
 #endif

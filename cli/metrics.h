@@ -4,7 +4,14 @@
 #ifndef CLI_METRICS_H
 #define CLI_METRICS_H
 
-#include <stddef.h>
+#include "cli/command.h"
+
+/* A row of a table of flags, where the options S have `prometheus`. */
+#define CLI_FLAG_PROMETHEUS(S)                                                \
+	{{.name = "prometheus", .kind = WBI_CONFIG_BOOL,                      \
+	  .offset = offsetof(S, prometheus),                                  \
+	  .help = "As metrics text, for a scraper or a textfile "             \
+		  "collector."}, 0}
 
 /* `name` without "waybill_"; type "gauge" or "counter". */
 void cli_metric_head(const char *name, const char *type, const char *help);
