@@ -40,22 +40,14 @@ static wb_code audit_slice(audit_scan *s, MDB_txn *txn, wb_error *err)
 static wb_code audit_last(MDB_env *env, wbi_table table, uint64_t *ret,
 			  wb_error *err)
 {
-	wbi_cursor *cursor;
 	MDB_txn *txn;
-	wb_str row;
-	wb_code rc;
+	wb_code rc = wbi_txn_begin(env, false, &txn, err);
 
-	*ret = 0;
-	rc = wbi_txn_begin(env, false, &txn, err);
 	if (rc != WB_OK)
 		return rc;
-	rc = wbi_cursor_open(txn, table, &cursor, err);
-	if (rc == WB_OK) {
-		rc = wbi_cursor_move_at(cursor, WBI_LAST, ret, &row, err);
-		wbi_cursor_close(cursor);
-	}
+	rc = wbi_last_at(txn, table, ret, err);
 	wbi_txn_abort(txn);
-	return rc == WB_ENOTFOUND ? WB_OK : rc;
+	return rc;
 }
 
 wb_code cli_audit_scan(MDB_env *env, wbi_table table, uint64_t after,

@@ -291,9 +291,7 @@ static wb_code flow_done(const wbi_flow_scope *scope, int row, wb_str undo,
 			 const wb_event *event, const char *what, wb_error *err)
 {
 	const wb_reaction *r = scope->choreography->flow->rows[row].reaction;
-	char text[WBI_BARRIER_STEP_MAX + 1], name[256];
-	wbi_barrier_id id =
-		wbi_flow_barrier_id(scope, row, WBI_BARRIER_DO, text);
+	char name[256];
 	wbi_barrier b = {.state = WB_STEP_DONE, .undo = undo};
 	wbi_saga_entry entry = {.time_us = scope->barrier.now_us,
 				.step = wb_str_from(r->step),
@@ -307,7 +305,7 @@ static wb_code flow_done(const wbi_flow_scope *scope, int row, wb_str undo,
 		entry.out = event->type;
 	if (r->awaits)
 		b.reply_to = wb_str_from(r->awaits);
-	code = wbi_barrier_acted(&scope->barrier, &id, &b, err);
+	code = wbi_flow_step_put(scope, row, &b, err);
 	if (code == WB_OK && r->awaits) {
 		wbi_put_be64(since, (uint64_t)scope->barrier.now_us);
 		wbi_flow_timer_name(scope->saga, r->step, name);
@@ -326,9 +324,7 @@ wb_code wb_flow_begin(wb_choreography *choreography, MDB_txn *txn,
 		      const char *step, wb_str saga, const wb_event *event,
 		      wb_str undo, wb_error *err)
 {
-	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_flow_scope scope;
-	wbi_barrier_id id;
 	wbi_barrier old;
 	int row = 0;
 	wb_code code = flow_scope(choreography, txn, saga, &scope, err);
@@ -346,8 +342,7 @@ wb_code wb_flow_begin(wb_choreography *choreography, MDB_txn *txn,
 					? "undo holds more than 64 KiB"
 					: "it listens to an event and cannot "
 					  "begin a saga");
-	id = wbi_flow_barrier_id(&scope, row, WBI_BARRIER_DO, text);
-	code = wbi_barrier_get(txn, choreography->tables, &id, &old, err);
+	code = wbi_flow_step_get(&scope, row, &old, err);
 	if (code == WB_OK)
 		return WBI_FAIL(err, WB_EEXISTS,
 				"flow %s: saga %.*s has begun already",
@@ -366,9 +361,8 @@ wb_code wb_flow_complete(wb_choreography *choreography, MDB_txn *txn,
 			 const char *step, wb_str saga, const wb_event *event,
 			 wb_str undo, wb_error *err)
 {
-	char text[WBI_BARRIER_STEP_MAX + 1], name[256];
+	char name[256];
 	wbi_flow_scope scope;
-	wbi_barrier_id id;
 	wbi_barrier old;
 	int row = 0;
 	wb_code code = flow_scope(choreography, txn, saga, &scope, err);
@@ -380,8 +374,7 @@ wb_code wb_flow_complete(wb_choreography *choreography, MDB_txn *txn,
 				"flow: undo holds more than 64 KiB");
 	if (code != WB_OK)
 		return code;
-	id = wbi_flow_barrier_id(&scope, row, WBI_BARRIER_DO, text);
-	code = wbi_barrier_get(txn, choreography->tables, &id, &old, err);
+	code = wbi_flow_step_get(&scope, row, &old, err);
 	if (code == WB_ENOTFOUND)
 		return WBI_FAIL(err, WB_ENOTFOUND,
 				"flow %s: saga %.*s has no step %s here",
@@ -411,9 +404,7 @@ wb_code wb_flow_state(wb_choreography *choreography, MDB_txn *txn,
 		      const char *step, wb_str saga, wb_step_state *ret,
 		      wb_str *ret_undo, wb_error *err)
 {
-	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_flow_scope scope;
-	wbi_barrier_id id;
 	wbi_barrier row;
 	int at = 0;
 	wb_code code = flow_scope(choreography, txn, saga, &scope, err);
@@ -422,8 +413,7 @@ wb_code wb_flow_state(wb_choreography *choreography, MDB_txn *txn,
 		code = flow_own_row(choreography, step, &at, err);
 	if (code != WB_OK)
 		return code;
-	id = wbi_flow_barrier_id(&scope, at, WBI_BARRIER_DO, text);
-	code = wbi_barrier_get(txn, choreography->tables, &id, &row, err);
+	code = wbi_flow_step_get(&scope, at, &row, err);
 	if (code != WB_OK && code != WB_ENOTFOUND)
 		return code;
 	*ret = code == WB_OK ? (wb_step_state)row.state : WB_STEP_NONE;

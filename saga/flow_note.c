@@ -45,6 +45,27 @@ wbi_barrier_id wbi_flow_barrier_id(const wbi_flow_scope *scope, int row,
 	return (wbi_barrier_id){scope->saga, wb_str_n(text, (size_t)len), op};
 }
 
+wb_code wbi_flow_step_get(const wbi_flow_scope *scope, int row,
+			  wbi_barrier *ret, wb_error *err)
+{
+	char text[WBI_BARRIER_STEP_MAX + 1];
+	wbi_barrier_id id =
+		wbi_flow_barrier_id(scope, row, WBI_BARRIER_DO, text);
+
+	return wbi_barrier_get(scope->barrier.txn, scope->barrier.tables, &id,
+			       ret, err);
+}
+
+wb_code wbi_flow_step_put(const wbi_flow_scope *scope, int row,
+			  const wbi_barrier *barrier, wb_error *err)
+{
+	char text[WBI_BARRIER_STEP_MAX + 1];
+	wbi_barrier_id id =
+		wbi_flow_barrier_id(scope, row, WBI_BARRIER_DO, text);
+
+	return wbi_barrier_acted(&scope->barrier, &id, barrier, err);
+}
+
 wb_event wbi_flow_event(const wb_event *event, wb_str saga, wb_header *headers)
 {
 	wb_event e = *event;
@@ -221,15 +242,11 @@ static wb_code note_steps(const wbi_flow_scope *scope, const wbi_saga_row *old,
 	wb_code code = WB_OK;
 
 	for (int i = 0; i < c->flow->row_count && code == WB_OK; i++) {
-		char text[WBI_BARRIER_STEP_MAX + 1];
-		wbi_barrier_id id;
 		wbi_barrier barrier;
 
 		if (!c->own[i] || c->flow->rows[i].undoes >= 0)
 			continue;
-		id = wbi_flow_barrier_id(scope, i, WBI_BARRIER_DO, text);
-		code = wbi_barrier_get(scope->barrier.txn, c->tables, &id,
-				       &barrier, err);
+		code = wbi_flow_step_get(scope, i, &barrier, err);
 		if (code == WB_OK)
 			code = note_step(scope, i, &barrier, old, n, err);
 		else if (code == WB_ENOTFOUND)

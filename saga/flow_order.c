@@ -30,18 +30,15 @@ static wb_code order_end_wait(wb_call *call, const wbi_flow_scope *scope,
 			      int at, wb_error *err)
 {
 	const wb_choreography *c = scope->choreography;
-	char text[WBI_BARRIER_STEP_MAX + 1], name[256];
-	wbi_barrier_id id =
-		wbi_flow_barrier_id(scope, at, WBI_BARRIER_DO, text);
+	char name[256];
 	wbi_barrier row;
-	wb_code code =
-		wbi_barrier_get(scope->barrier.txn, c->tables, &id, &row, err);
+	wb_code code = wbi_flow_step_get(scope, at, &row, err);
 
 	if (code != WB_OK)
 		return code == WB_ENOTFOUND ? WB_OK : code;
 	if (row.state == WB_STEP_DONE && row.reply_to.len > 0) {
 		row.reply_to = WB_STR_NULL;
-		code = wbi_barrier_acted(&scope->barrier, &id, &row, err);
+		code = wbi_flow_step_put(scope, at, &row, err);
 	} else if (row.state != WB_STEP_PENDING) {
 		return WB_OK;
 	}

@@ -89,15 +89,11 @@ static wb_code react_heard(wb_call *call, const wbi_flow_scope *scope,
 	wb_code code = WB_OK;
 
 	for (int i = 0; i < c->flow->row_count && code == WB_OK; i++) {
-		char text[WBI_BARRIER_STEP_MAX + 1];
-		wbi_barrier_id id;
 		wbi_barrier row;
 
 		if (!c->own[i] || !c->flow->rows[i].awaits[event])
 			continue;
-		id = wbi_flow_barrier_id(scope, i, WBI_BARRIER_DO, text);
-		code = wbi_barrier_get(scope->barrier.txn, c->tables, &id, &row,
-				       err);
+		code = wbi_flow_step_get(scope, i, &row, err);
 		if (code == WB_ENOTFOUND) {
 			code = WB_OK;
 			continue;
@@ -106,7 +102,7 @@ static wb_code react_heard(wb_call *call, const wbi_flow_scope *scope,
 		    row.reply_to.len == 0)
 			continue;
 		row.reply_to = WB_STR_NULL;
-		code = wbi_barrier_acted(&scope->barrier, &id, &row, err);
+		code = wbi_flow_step_put(scope, i, &row, err);
 		if (code == WB_OK)
 			code = react_wait_no_more(call, scope, i, err);
 		if (code == WB_OK)
@@ -412,9 +408,7 @@ wb_code wbi_flow_timer(wb_call *call, const wb_timer *timer, wb_error *err)
 	wb_choreography *c = call->handler->ctx;
 	wb_str saga = WB_STR_NULL;
 	int at = react_timer_row(c, timer->name, &saga);
-	char text[WBI_BARRIER_STEP_MAX + 1];
 	wbi_flow_scope scope;
-	wbi_barrier_id id;
 	wbi_barrier row;
 	bool waits;
 	wb_code code;
@@ -424,8 +418,7 @@ wb_code wbi_flow_timer(wb_call *call, const wb_timer *timer, wb_error *err)
 	if (at < 0 || !c->own[at] || timer->data.len != 8)
 		return WB_OK; /* of a step that the flow no longer has */
 	wbi_flow_scope_of(call, saga, &scope);
-	id = wbi_flow_barrier_id(&scope, at, WBI_BARRIER_DO, text);
-	code = wbi_barrier_get(scope.barrier.txn, c->tables, &id, &row, err);
+	code = wbi_flow_step_get(&scope, at, &row, err);
 	if (code != WB_OK)
 		return code == WB_ENOTFOUND ? WB_OK : code;
 	waits = row.state == WB_STEP_PENDING ||

@@ -73,6 +73,13 @@ wbi_barrier_id wbi_flow_barrier_id(const wbi_flow_scope *scope, int row,
 				   uint8_t op,
 				   char text[WBI_BARRIER_STEP_MAX + 1]);
 
+/* The barrier row of what a step of this service did in the saga; get:
+ * WB_ENOTFOUND. */
+wb_code wbi_flow_step_get(const wbi_flow_scope *scope, int row,
+			  wbi_barrier *ret, wb_error *err);
+wb_code wbi_flow_step_put(const wbi_flow_scope *scope, int row,
+			  const wbi_barrier *barrier, wb_error *err);
+
 /* An event of the flow: the saga's id in its headers, key and correlation
  * filled in. `headers` has room for event->header_count + 1. */
 wb_event wbi_flow_event(const wb_event *event, wb_str saga, wb_header *headers);

@@ -268,21 +268,15 @@ static wb_code dead_last(MDB_txn *txn, const wbi_store_tables *tables,
 			 uint64_t *ret, wb_error *err)
 {
 	uint64_t count, last = 0;
-	wbi_cursor *cursor;
-	wb_str row;
 	wb_code code;
 
 	code = wbi_count_get(txn, tables->status, wb_str_from(WBI_COUNT_DEAD),
 			     &count, err);
 	if (code == WB_OK)
-		code = wbi_cursor_open(txn, tables->dead, &cursor, err);
+		code = wbi_last_at(txn, tables->dead, &last, err);
 	if (code != WB_OK)
 		return code;
-	code = wbi_cursor_move_at(cursor, WBI_LAST, &last, &row, err);
-	wbi_cursor_close(cursor);
-	if (code != WB_OK && code != WB_ENOTFOUND)
-		return code;
-	if (code == WB_OK && last > count)
+	if (last > count)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"dead letter %" PRIu64 ", though only %" PRIu64
 				" were ever counted; run waybill fsck",
@@ -457,14 +451,8 @@ wb_code wbi_ingest_status_get(MDB_txn *txn, wbi_table status,
 wb_code wbi_inbox_status_check(wb_str row_key, wb_str row, wb_error *err)
 {
 	wbi_ingest_status status;
-	uint64_t count;
-	wb_str name;
-	wb_code code;
 
 	if (wb_str_eq(row_key, ingest_key()))
 		return ingest_decode(row, &status, err);
-	code = wbi_count_decode(row_key, row, &name, &count, err);
-	if (code == WB_ENOTFOUND)
-		return WBI_FAIL(err, WB_ECORRUPT, "a row of unknown name");
-	return code;
+	return wbi_count_check(row_key, row, err);
 }

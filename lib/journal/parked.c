@@ -309,24 +309,6 @@ wb_code wbi_held_del(MDB_txn *txn, wbi_table held, wb_str exchange,
 
 /* ---- relay.audit -------------------------------------------------------- */
 
-static wb_code parked_last_number(MDB_txn *txn, wbi_table table, uint64_t *ret,
-				  wb_error *err)
-{
-	wbi_cursor *cursor;
-	uint64_t number = 0;
-	wb_str row;
-	wb_code code = wbi_cursor_open(txn, table, &cursor, err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_cursor_move_at(cursor, WBI_LAST, &number, &row, err);
-	wbi_cursor_close(cursor);
-	if (code != WB_OK && code != WB_ENOTFOUND)
-		return code;
-	*ret = code == WB_OK ? number : 0;
-	return WB_OK;
-}
-
 wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 		      uint64_t *ret_number, wb_error *err)
 {
@@ -339,7 +321,7 @@ wb_code wbi_audit_add(MDB_txn *txn, wbi_table audit, const wbi_audit *row,
 	uint8_t *bytes;
 	wb_code code;
 
-	code = parked_last_number(txn, audit, &number, err);
+	code = wbi_last_at(txn, audit, &number, err);
 	if (code != WB_OK)
 		return code;
 	number++;
@@ -536,17 +518,22 @@ wb_code wbi_count_add(MDB_txn *txn, wbi_table status, wb_str name,
 	return wbi_put(txn, status, key, wb_str_n(bytes, sizeof(bytes)), err);
 }
 
-wb_code wbi_status_row_check(wb_str row_key, wb_str row, wb_error *err)
+wb_code wbi_count_check(wb_str row_key, wb_str row, wb_error *err)
 {
-	wbi_relay_status status;
 	uint64_t count;
 	wb_str name;
-	wb_code code;
+	wb_code code = wbi_count_decode(row_key, row, &name, &count, err);
 
-	if (wb_str_eq(row_key, parked_status_key()))
-		return parked_status_decode(row, &status, err);
-	code = wbi_count_decode(row_key, row, &name, &count, err);
 	if (code == WB_ENOTFOUND)
 		return WBI_FAIL(err, WB_ECORRUPT, "a row of unknown name");
 	return code;
+}
+
+wb_code wbi_status_row_check(wb_str row_key, wb_str row, wb_error *err)
+{
+	wbi_relay_status status;
+
+	if (wb_str_eq(row_key, parked_status_key()))
+		return parked_status_decode(row, &status, err);
+	return wbi_count_check(row_key, row, err);
 }

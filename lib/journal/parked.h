@@ -167,6 +167,8 @@ wb_code wbi_count_get(MDB_txn *txn, wbi_table status, wb_str name,
 wb_code wbi_count_decode(wb_str row_key, wb_str row, wb_str *ret_name,
 			 uint64_t *ret, wb_error *err);
 
+/* One that is no status must be a count, for fsck. */
+wb_code wbi_count_check(wb_str row_key, wb_str row, wb_error *err);
 /* Any row of relay.status, for fsck. */
 wb_code wbi_status_row_check(wb_str row_key, wb_str row, wb_error *err);
 

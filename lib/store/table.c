@@ -442,3 +442,21 @@ wb_code wbi_cursor_del(wbi_cursor *cursor, wb_error *err)
 	return wbi_lmdb_fail(err, mdb_cursor_del((MDB_cursor *)cursor, 0),
 			     __func__, "delete a row");
 }
+
+wb_code wbi_last_at(MDB_txn *txn, wbi_table table, uint64_t *ret,
+		    wb_error *err)
+{
+	wbi_cursor *cursor = NULL;
+	uint64_t last = 0;
+	wb_str row;
+	wb_code code = wbi_cursor_open(txn, table, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move_at(cursor, WBI_LAST, &last, &row, err);
+	wbi_cursor_close(cursor);
+	if (code != WB_OK && code != WB_ENOTFOUND)
+		return code;
+	*ret = code == WB_OK ? last : 0;
+	return WB_OK;
+}

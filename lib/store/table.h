@@ -65,6 +65,10 @@ wb_code wbi_get(MDB_txn *txn, wbi_table table, wb_str key, wb_str *ret,
 wb_code wbi_get_at(MDB_txn *txn, wbi_table table, uint64_t position,
 		   wb_str *ret, wb_error *err);
 
+/* The last position that the table has; 0: it is empty. */
+wb_code wbi_last_at(MDB_txn *txn, wbi_table table, uint64_t *ret,
+		    wb_error *err);
+
 wb_code wbi_put(MDB_txn *txn, wbi_table table, wb_str key, wb_str value,
 		wb_error *err);
 wb_code wbi_put_at(MDB_txn *txn, wbi_table table, uint64_t position,
