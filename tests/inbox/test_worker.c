@@ -23,6 +23,21 @@ static wb_code wait_call(wb_call *call, const wb_event *event, wb_error *err)
 	return read(r->gate[0], &byte, 1) < 0 ? WB_EIO : WB_OK;
 }
 
+/* One call on a thread is running, until the gate is closed. */
+static void wait_begin(worker_rig *r, wb_handler *h)
+{
+	assert_int_equal(pipe(r->gate), 0);
+	r->options.threads = 1;
+	*h = worker_rig_handler(r, "wait");
+	h->kind = WB_EXTERNAL;
+	h->handle = wait_call;
+	worker_rig_start(r, h);
+	worker_rig_until_state(r, WB_WORKER_RUNNING);
+	worker_rig_fill(r, 1, 1);
+	while (wbi_dispatch_get_stat(r->worker->dispatch).running == 0)
+		worker_rig_step(r);
+}
+
 /* ---- from end to end ----------------------------------------------------- */
 
 static void what_is_taken_in_is_handled_emitted_and_relayed(void **state)
@@ -33,9 +48,7 @@ static void what_is_taken_in_is_handled_emitted_and_relayed(void **state)
 	worker_rig r;
 
 	worker_rig_init(&r, place->store, true);
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	worker_rig_until_idle(&r);
 	worker_rig_fill(&r, 1, EVENTS);
 	assert_int_equal(worker_rig_queue(&r, "q").ready, EVENTS);
@@ -60,9 +73,7 @@ static void a_step_commits_once_at_most(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.batch_max = 10;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	worker_rig_fill(&r, 1, EVENTS);
 	env = wb_store_env(r.store);
 	for (int i = 0; i < 100000; i++) {
@@ -88,9 +99,7 @@ static void a_commit_on_its_way_is_looked_for_soon(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.relay = NULL;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	worker_rig_until_idle(&r);
 	test_store_commit_pending(place->store, true);
 	for (size_t i = 0; i < WBI_COUNT(pauses_us); i++) {
@@ -152,9 +161,7 @@ static void a_second_worker_waits_and_takes_over(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.relay = NULL;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	first = r.worker;
 	assert_ok(wb_memory_connect(r.memory, &other, &err), err);
 	assert_ok(wb_worker_open(r.store, other, NULL,
@@ -216,9 +223,7 @@ static void the_queue_of_another_store_is_refused(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.relay = NULL;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	first = r.worker;
 	store = r.store;
 	options.clock = &r.clock.clock;
@@ -259,9 +264,7 @@ static void stopping_under_load_leaves_nothing_half_done(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.batch_max = 7;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	worker_rig_fill(&r, 1, EVENTS);
 	while (r.called < EVENTS / 4)
 		worker_rig_step(&r);
@@ -290,9 +293,7 @@ static void killed_anywhere_each_event_has_its_effect_once(void **state)
 
 	worker_rig_init(&r, place->store, true);
 	r.options.batch_max = 5;
-	h = worker_rig_handler(&r, "count");
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
+	worker_rig_run(&r, &h);
 	worker_rig_fill(&r, 1, EVENTS);
 	for (int life = 1; life < 60; life++) {
 		for (int i = 0; i < life; i++)
@@ -317,17 +318,8 @@ static void a_second_stop_waits_for_no_call(void **state)
 	worker_rig r;
 
 	worker_rig_init(&r, place->store, true);
-	assert_int_equal(pipe(r.gate), 0);
-	r.options.threads = 1;
 	r.options.drain_ms = 1000000;
-	h = worker_rig_handler(&r, "wait");
-	h.kind = WB_EXTERNAL;
-	h.handle = wait_call;
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
-	worker_rig_fill(&r, 1, 1);
-	while (wbi_dispatch_get_stat(r.worker->dispatch).running == 0)
-		worker_rig_step(&r);
+	wait_begin(&r, &h);
 	wb_worker_stop(r.worker);
 	for (int i = 0; i < 1000; i++)
 		worker_rig_step(&r);
@@ -386,16 +378,7 @@ static void a_call_on_a_thread_gets_further(void **state)
 	worker_rig r;
 
 	worker_rig_init(&r, place->store, true);
-	assert_int_equal(pipe(r.gate), 0);
-	r.options.threads = 1;
-	h = worker_rig_handler(&r, "wait");
-	h.kind = WB_EXTERNAL;
-	h.handle = wait_call;
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
-	worker_rig_fill(&r, 1, 1);
-	while (wbi_dispatch_get_stat(r.worker->dispatch).running == 0)
-		worker_rig_step(&r);
+	wait_begin(&r, &h);
 	for (int i = 0; i < 3; i++) {
 		assert_ok(gets_on(&r, &still, &err), err);
 		fake_clock_advance_us(&r.clock, 1000000);
@@ -413,17 +396,8 @@ static void a_call_that_outlasts_the_drain_is_left(void **state)
 	worker_rig r;
 
 	worker_rig_init(&r, place->store, true);
-	assert_int_equal(pipe(r.gate), 0);
-	r.options.threads = 1;
 	r.options.drain_ms = 50;
-	h = worker_rig_handler(&r, "wait");
-	h.kind = WB_EXTERNAL;
-	h.handle = wait_call;
-	worker_rig_start(&r, &h);
-	worker_rig_until_state(&r, WB_WORKER_RUNNING);
-	worker_rig_fill(&r, 1, 1);
-	while (wbi_dispatch_get_stat(r.worker->dispatch).running == 0)
-		worker_rig_step(&r);
+	wait_begin(&r, &h);
 	wb_worker_stop(r.worker);
 	for (int i = 0; i < 400; i++)
 		worker_rig_step(&r);

@@ -141,6 +141,13 @@ wb_memory_queue_stat worker_rig_queue(const worker_rig *r, const char *name)
 	return wb_memory_get_queue_stat(r->memory, name);
 }
 
+void worker_rig_run(worker_rig *r, wb_handler *h)
+{
+	*h = worker_rig_handler(r, "count");
+	worker_rig_start(r, h);
+	worker_rig_until_state(r, WB_WORKER_RUNNING);
+}
+
 void worker_rig_until_idle(worker_rig *r)
 {
 	for (int i = 0; i < 100000; i++) {

@@ -32,6 +32,9 @@ void worker_rig_fini(worker_rig *r);
 /* It counts calls of order.placed and emits order.seen: its effects. */
 wb_handler worker_rig_handler(worker_rig *r, const char *name);
 void worker_rig_start(worker_rig *r, const wb_handler *handler);
+/* A worker with the handler "count", put into *h, which must outlive it, until
+ * it runs. */
+void worker_rig_run(worker_rig *r, wb_handler *h);
 
 /* One step, and 100 us pass. */
 void worker_rig_step(worker_rig *r);
