@@ -136,3 +136,26 @@ wb_code rig_publish(session_rig *rig, const char *id, const char *body,
 
 	return wbi_session_publish(rig->session, &message, token, NULL);
 }
+
+amqp_peer_verdict rig_judge(void *ctx, const amqp_published *message)
+{
+	(void)ctx;
+	switch (message->message_id.ptr[0]) {
+	case 'n':
+		return AMQP_PEER_NACK;
+	case 'r':
+		return AMQP_PEER_RETURN;
+	case 'm':
+		return AMQP_PEER_MISSING;
+	default:
+		return AMQP_PEER_ACK;
+	}
+}
+
+wb_code rig_consume(wbi_session *session, wb_str queue, uint16_t prefetch,
+		    uint64_t token, wb_error *err)
+{
+	const wb_consumption what = {.queue = queue, .prefetch = prefetch};
+
+	return wbi_session_consume(session, &what, token, err);
+}

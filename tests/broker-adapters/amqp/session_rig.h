@@ -41,5 +41,11 @@ void rig_up(session_rig *rig, const wbi_session_options *options,
 /* Publish to exchange "events", key "k". */
 wb_code rig_publish(session_rig *rig, const char *id, const char *body,
 		    uint64_t token);
+/* For a peer's `judge`: by the first letter of the message's id it is nacked
+ * (n), returned (r), of a missing exchange (m), or else acked. */
+amqp_peer_verdict rig_judge(void *ctx, const amqp_published *message);
+
+wb_code rig_consume(wbi_session *session, wb_str queue, uint16_t prefetch,
+		    uint64_t token, wb_error *err);
 
 #endif

@@ -191,21 +191,6 @@ static amqp_peer_verdict hold(void *ctx, const amqp_published *message)
 	return AMQP_PEER_HOLD;
 }
 
-static amqp_peer_verdict judge_by_id(void *ctx, const amqp_published *message)
-{
-	(void)ctx;
-	switch (message->message_id.ptr[0]) {
-	case 'n':
-		return AMQP_PEER_NACK;
-	case 'r':
-		return AMQP_PEER_RETURN;
-	case 'm':
-		return AMQP_PEER_MISSING;
-	default:
-		return AMQP_PEER_ACK;
-	}
-}
-
 static void what_is_published_arrives_whole(void **state)
 {
 	amqp_peer_options peer = {.frame_max = 4096};
@@ -411,7 +396,7 @@ static void thousands_of_confirms_settle_each_token_once(void **state)
 
 static void a_return_settles_its_token_and_swallows_the_ack(void **state)
 {
-	amqp_peer_options peer = {.judge = judge_by_id};
+	amqp_peer_options peer = {.judge = rig_judge};
 	wb_broker_event event;
 	session_rig rig;
 
@@ -590,7 +575,7 @@ static void headers_over_one_frame_are_refused(void **state)
 
 static void a_missing_exchange_closes_only_the_channel(void **state)
 {
-	amqp_peer_options peer = {.judge = judge_by_id};
+	amqp_peer_options peer = {.judge = rig_judge};
 	wb_broker_event event;
 	session_rig rig;
 

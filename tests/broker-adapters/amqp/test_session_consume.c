@@ -6,14 +6,6 @@
 
 /* ---- declare ----------------------------------------------------------- */
 
-static wb_code consume(wbi_session *session, wb_str queue, uint16_t prefetch,
-		       uint64_t token, wb_error *err)
-{
-	const wb_consumption what = {.queue = queue, .prefetch = prefetch};
-
-	return wbi_session_consume(session, &what, token, err);
-}
-
 static uint16_t refuse_by_name(void *ctx, const char *what)
 {
 	(void)ctx;
@@ -129,7 +121,7 @@ static void rig_consuming(session_rig *rig, const wbi_session_options *options,
 	wb_broker_event event;
 
 	rig_up(rig, options, NULL);
-	assert_ok(consume(rig->session, S("orders"), prefetch, 7, &err),
+	assert_ok(rig_consume(rig->session, S("orders"), prefetch, 7, &err),
 		  err);
 	rig_expect(rig, WB_BROKER_CONSUMING, &event);
 	assert_int_equal(event.token, 7);
@@ -272,7 +264,7 @@ static void a_closed_channel_voids_its_deliveries_and_the_consumer(void **state)
 		    err);
 	assert_ok(wbi_session_reopen(rig.session, &err), err);
 	rig_expect(&rig, WB_BROKER_CHANNEL_OPEN, NULL);
-	assert_ok(consume(rig.session, S("orders"), 5, 8, &err),
+	assert_ok(rig_consume(rig.session, S("orders"), 5, 8, &err),
 		  err);
 	rig_expect(&rig, WB_BROKER_CONSUMING, NULL);
 	deliver(&rig, &new);
@@ -315,7 +307,7 @@ static void a_cancelled_consumer_is_told_with_its_token(void **state)
 
 	(void)state;
 	rig_consuming(&rig, NULL, 5);
-	assert_code(consume(rig.session, S("q"), 5, 9, &err),
+	assert_code(rig_consume(rig.session, S("q"), 5, 9, &err),
 		    WB_ESTATE, err);
 	deliver(&rig, &delivery);
 	amqp_peer_cancel(rig.peer);
@@ -323,7 +315,7 @@ static void a_cancelled_consumer_is_told_with_its_token(void **state)
 	assert_int_equal(event.token, 7);
 	assert_int_equal(event.error.class_, WB_CLASS_RETRY);
 	assert_ok(wbi_session_ack(rig.session, delivery, false, &err), err);
-	assert_ok(consume(rig.session, S("q"), 5, 9, &err), err);
+	assert_ok(rig_consume(rig.session, S("q"), 5, 9, &err), err);
 	rig_expect(&rig, WB_BROKER_CONSUMING, &event);
 	assert_int_equal(event.token, 9);
 	rig_end(&rig);

@@ -13,29 +13,6 @@
 
 enum { TOKENS = 8 };
 
-static wb_code consume(wbi_session *session, wb_str queue, uint16_t prefetch,
-		       uint64_t token, wb_error *err)
-{
-	const wb_consumption what = {.queue = queue, .prefetch = prefetch};
-
-	return wbi_session_consume(session, &what, token, err);
-}
-
-static amqp_peer_verdict judge(void *ctx, const amqp_published *message)
-{
-	(void)ctx;
-	switch (message->message_id.ptr[0]) {
-	case 'n':
-		return AMQP_PEER_NACK;
-	case 'r':
-		return AMQP_PEER_RETURN;
-	case 'm':
-		return AMQP_PEER_MISSING;
-	default:
-		return AMQP_PEER_ACK;
-	}
-}
-
 /* What the owner saw. */
 typedef struct story {
 	unsigned ups, downs, settled[TOKENS];
@@ -113,7 +90,7 @@ static void story_tell(session_rig *rig, story *seen)
 	story_pump(rig, seen);
 	wbi_session_reopen(rig->session, NULL);
 	story_pump(rig, seen);
-	consume(rig->session, S("q"), 10, 1, NULL);
+	rig_consume(rig->session, S("q"), 10, 1, NULL);
 	for (uint64_t i = 5; i < TOKENS; i++)
 		rig_publish(rig, ids[i], "a body", i);
 	story_pump(rig, seen);
@@ -172,7 +149,7 @@ static void check_cut(const session_rig *rig, const story *seen)
 	assert_true(settled <= amqp_peer_count(rig->peer));
 }
 
-static const amqp_peer_options peer_options = {.judge = judge};
+static const amqp_peer_options peer_options = {.judge = rig_judge};
 
 static void a_cut_at_every_byte_ends_in_good_order(void **state)
 {
@@ -285,7 +262,7 @@ static void live_through(const uint8_t *bytes, size_t len, size_t chunk)
 			token++;
 		wbi_session_declare(rig.session, &queue, 1, NULL);
 		wbi_session_reopen(rig.session, NULL);
-		consume(rig.session, S("q"), 10, 1, NULL);
+		rig_consume(rig.session, S("q"), 10, 1, NULL);
 		wbi_buffer_clear(wbi_session_output(rig.session));
 	}
 	wbi_session_fail(rig.session, WB_ECLOSED, "end of input");
