@@ -3,6 +3,8 @@
 #include "tests/inbox/dispatch_rig.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "inbox/work.h"
 #include "lib/event/record.h"
@@ -118,6 +120,15 @@ rig_probe *rig_add(rig *r, const char *name, wb_handler_kind kind)
 	return p;
 }
 
+wb_code rig_stop_at(rig_probe *probe, wb_call *call, const wb_event *event,
+		    wb_error *err)
+{
+	(void)event;
+	return wb_call_position(call) == (uint64_t)probe->data[0]
+		       ? wb_stop(err, "cannot go on")
+		       : WB_OK;
+}
+
 /* ---- the rig ----------------------------------------------------------- */
 
 static void rig_log(void *ctx, wb_log_level level, const char *line)
@@ -172,6 +183,42 @@ void rig_reopen(rig *r)
 	wb_store_close(r->store);
 	r->store = test_store_open(r->dir);
 	rig_open(r);
+}
+
+void rig_begin_life(rig *r)
+{
+	r->store = test_store_open(r->dir);
+	assert_ok(wbi_calls_open(r->dir, &r->calls, &r->err), r->err);
+	rig_open(r);
+}
+
+void rig_end_life(rig *r)
+{
+	rig_close(r);
+	wbi_calls_close(r->calls);
+	r->calls = NULL;
+	wb_store_close(r->store);
+	r->store = NULL;
+}
+
+int rig_child(rig *r, void (*body)(rig *r))
+{
+	int status;
+	pid_t pid;
+
+	if (r->store)
+		rig_end_life(r);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		rig_begin_life(r);
+		body(r);
+		rig_end_life(r);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 void rig_end(rig *r)

@@ -65,6 +65,18 @@ void rig_close(rig *r);
 /* Close and open again, store and all. */
 void rig_reopen(rig *r);
 
+/* What a process does first and last: store, calls in progress and dispatch are
+ * opened, and closed. */
+void rig_begin_life(rig *r);
+void rig_end_life(rig *r);
+/* A process of its own that does `body` in a life; returns its exit code, or
+ * minus its signal. The store is closed here meanwhile, and stays so. */
+int rig_child(rig *r, void (*body)(rig *r));
+
+/* To behave so: stop at the event of position data[0]. */
+wb_code rig_stop_at(rig_probe *probe, wb_call *call, const wb_event *event,
+		    wb_error *err);
+
 /* To the inbox, in a commit of its own; returns its position. */
 uint64_t rig_append(rig *r, const char *type, const char *key);
 /* `count` of them, with keys k0 to k(keys - 1) in turn. */

@@ -330,22 +330,13 @@ static void attempts_end_in_a_dead_letter(void **state)
 
 /* ---- stopping ------------------------------------------------------------ */
 
-static wb_code stop_at(rig_probe *p, wb_call *call, const wb_event *event,
-		       wb_error *err)
-{
-	(void)event;
-	return wb_call_position(call) == (uint64_t)p->data[0]
-		       ? wb_stop(err, "cannot go on")
-		       : WB_OK;
-}
-
 static void one_that_stops_stops_alone(void **state)
 {
 	rig *r = rig_begin(state);
 	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
 	rig_probe *b = rig_add(r, "b", WB_TRANSACTIONAL);
 
-	a->behave = stop_at;
+	a->behave = rig_stop_at;
 	a->data[0] = 40;
 	rig_append_many(r, 100, 5);
 	rig_open(r);
@@ -373,7 +364,7 @@ static void one_far_behind_and_the_others_share(void **state)
 	fresh[1] = rig_add(r, "f1", WB_TRANSACTIONAL);
 	fresh[2] = rig_add(r, "f2", WB_TRANSACTIONAL);
 	late = rig_add(r, "late", WB_TRANSACTIONAL);
-	late->behave = stop_at;
+	late->behave = rig_stop_at;
 	late->data[0] = 1;
 	r->options.batch_max = 30;
 	rig_append_many(r, 3000, 10);

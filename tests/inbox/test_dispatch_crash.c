@@ -7,51 +7,12 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "inbox/work.h"
 #include "tests/support/testing.h"
 
 enum { CHILD_OTHER_ATTEMPT = 9, CHILD_LIVES_MAX = 60 };
-
-static void crash_open(rig *r)
-{
-	r->store = test_store_open(r->dir);
-	assert_ok(wbi_calls_open(r->dir, &r->calls, &r->err), r->err);
-	rig_open(r);
-}
-
-static void crash_close(rig *r)
-{
-	rig_close(r);
-	wbi_calls_close(r->calls);
-	r->calls = NULL;
-	wb_store_close(r->store);
-	r->store = NULL;
-}
-
-/* A process of its own that opens the store and does `body`; returns its exit
- * code, or minus its signal. The parent has the store closed meanwhile. */
-static int crash_child(rig *r, void (*body)(rig *r))
-{
-	int status;
-	pid_t pid;
-
-	if (r->store)
-		crash_close(r);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		crash_open(r);
-		body(r);
-		crash_close(r);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
 
 static void run_an_hour(rig *r)
 {
@@ -88,13 +49,13 @@ static void check_one_of_250(void **state, wbi_call_end end, uint8_t reason)
 	a->data[1] = (int)end;
 	a->handler.attempts_max = 3;
 	rig_append_many(r, 250, 250);
-	while ((rc = crash_child(r, run_an_hour)) != 0) {
+	while ((rc = rig_child(r, run_an_hour)) != 0) {
 		assert_int_equal(rc, 7);
 		crashes++;
 		assert_true(crashes <= 3);
 	}
 	assert_int_equal(crashes, 3);
-	crash_open(r);
+	rig_begin_life(r);
 	assert_int_equal(rig_effect_count(r, a), 249);
 	assert_int_equal(rig_effects(r, a, 100), 0);
 	assert_int_equal(rig_consumer(r, "a").handled, 249);
@@ -131,9 +92,9 @@ static void a_single_attempt_may_be_the_last(void **state)
 	a->data[0] = 2;
 	a->handler.attempts_max = 1;
 	rig_append_many(r, 4, 2); /* 2 and 4 are of one key */
-	assert_int_equal(crash_child(r, run_an_hour), 7);
-	assert_int_equal(crash_child(r, run_an_hour), 0);
-	crash_open(r);
+	assert_int_equal(rig_child(r, run_an_hour), 7);
+	assert_int_equal(rig_child(r, run_an_hour), 0);
+	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
 	assert_int_equal(dead.attempts, 1);
 	assert_int_equal(rig_effect_count(r, a), 2);
@@ -153,19 +114,19 @@ static void dying_before_the_page_is_clear_keeps_the_dead_letter(void **state)
 	a->data[0] = 2;
 	a->handler.attempts_max = 1;
 	rig_append_many(r, 4, 2);
-	assert_int_equal(crash_child(r, run_an_hour), 7);
-	assert_int_equal(crash_child(r, run_an_hour), 0);
+	assert_int_equal(rig_child(r, run_an_hour), 7);
+	assert_int_equal(rig_child(r, run_an_hour), 0);
 	for (int i = 0; i < 2; i++) {
-		crash_open(r);
+		rig_begin_life(r);
 		assert_true(rig_dead(r, 1, &dead));
 		assert_int_equal(dead.attempts, 1);
 		assert_false(rig_dead(r, 2, &dead));
 		assert_int_equal(rig_consumer(r, "a").waiting, 2);
 		wbi_calls_enter(r->calls, 0, &id, true, 1000,
 				r->clock.mono_us);
-		crash_close(r);
+		rig_end_life(r);
 	}
-	crash_open(r);
+	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
 	rig_end(r);
 }
@@ -200,7 +161,7 @@ static void check_done(rig *r, rig_probe *a, unsigned count)
 	wbi_store_tables tables;
 
 	a->data[0] = 0;
-	crash_open(r);
+	rig_begin_life(r);
 	tables = *wbi_store_get_tables(r->store);
 	run_an_hour(r);
 	assert_int_equal(rig_effect_count(r, a), count);
@@ -225,7 +186,7 @@ static void killed_in_any_call_effects_and_emits_come_once(void **state)
 		int rc;
 
 		a->data[0] = life;
-		rc = crash_child(r, run_an_hour);
+		rc = rig_child(r, run_an_hour);
 		if (rc == 0)
 			break;
 		assert_int_equal(rc, 7);
@@ -244,7 +205,7 @@ static void killed_behind_any_commit_effects_and_emits_come_once(void **state)
 	rig_append_many(r, 60, 5);
 	for (int steps = 0; steps < 20; steps++) {
 		a->data[1] = steps % 4;
-		assert_int_equal(crash_child(r, die_at_step), 7);
+		assert_int_equal(rig_child(r, die_at_step), 7);
 	}
 	check_done(r, a, 60);
 	rig_end(r);
@@ -264,12 +225,12 @@ static void of_external_calls_the_one_that_was_made_is_charged(void **state)
 	a->data[0] = 5;
 	a->handler.attempts_max = 2;
 	rig_append_many(r, 12, 12); /* all are begun at once */
-	while ((rc = crash_child(r, run_an_hour)) != 0) {
+	while ((rc = rig_child(r, run_an_hour)) != 0) {
 		assert_int_equal(rc, 7);
 		crashes++;
 		assert_true(crashes <= 2);
 	}
-	crash_open(r);
+	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
 	assert_int_equal(dead.position, 5);
 	assert_int_equal(dead.attempts, 2);
@@ -346,12 +307,12 @@ static void of_several_in_progress_none_is_charged(void **state)
 	r->options.threads = 4;
 	rig_append_many(r, 4, 4);
 	together.want = 4;
-	assert_int_equal(crash_child(r, run_on_threads), 7);
+	assert_int_equal(rig_child(r, run_on_threads), 7);
 	together.want = 1; /* it dies alone now */
-	assert_int_equal(crash_child(r, run_on_threads), 7);
+	assert_int_equal(rig_child(r, run_on_threads), 7);
 	together.want = 0;
-	assert_int_equal(crash_child(r, run_on_threads), 0);
-	crash_open(r);
+	assert_int_equal(rig_child(r, run_on_threads), 0);
+	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
 	assert_int_equal(dead.position, 1);
 	assert_int_equal(rig_consumer(r, "a").handled, 3);
@@ -390,7 +351,7 @@ static void what_nobody_can_be_blamed_for_is_passed_over(void **state)
 	rig_append_many(r, 2, 1);
 	rig_open(r);
 	rig_run(r);
-	crash_close(r);
+	rig_end_life(r);
 	r->probe_count = 1; /* without b */
 	r->store = test_store_open(r->dir);
 	assert_ok(wbi_calls_open(r->dir, &r->calls, &r->err), r->err);
@@ -405,9 +366,9 @@ static void what_nobody_can_be_blamed_for_is_passed_over(void **state)
 	assert_false(rig_dead(r, 1, &(wbi_dead){0}));
 	assert_int_equal(rig_consumer(r, "b").waiting, 2);
 	/* Of three attempts the crash was the second. */
-	crash_close(r);
+	rig_end_life(r);
 	r->probe_count = 2;
-	crash_open(r);
+	rig_begin_life(r);
 	rig_run_for(r, 3600 * 1000000LL);
 	assert_int_equal(rig_effect_count(r, b), 2);
 	assert_int_equal(rig_consumer(r, "b").dead, 0);

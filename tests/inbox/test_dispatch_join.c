@@ -6,7 +6,6 @@
 #include "tests/inbox/dispatch_rig.h"
 
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "inbox/work.h"
@@ -192,15 +191,6 @@ static void one_that_is_behind_is_waited_for(void **state)
 	rig_end(r);
 }
 
-static wb_code stop_at(rig_probe *p, wb_call *call, const wb_event *event,
-		       wb_error *err)
-{
-	(void)event;
-	return wb_call_position(call) == (uint64_t)p->data[0]
-		       ? wb_stop(err, "no further")
-		       : WB_OK;
-}
-
 static void a_stopped_handler_holds_up_no_other_and_keeps_its_events(void **state)
 {
 	rig *r = rig_begin(state);
@@ -208,7 +198,7 @@ static void a_stopped_handler_holds_up_no_other_and_keeps_its_events(void **stat
 	rig_probe *b = rig_add(r, "b", WB_TRANSACTIONAL);
 	uint64_t first;
 
-	a->behave = stop_at;
+	a->behave = rig_stop_at;
 	a->quiet = true;
 	a->data[0] = 5;
 	rig_open(r);
@@ -248,39 +238,10 @@ static wb_code end_at(rig_probe *p, wb_call *call, const wb_event *event,
 	return WB_OK;
 }
 
-static void join_open(rig *r)
+static void join_or_run(rig *r)
 {
-	r->store = test_store_open(r->dir);
-	assert_ok(wbi_calls_open(r->dir, &r->calls, &r->err), r->err);
-	rig_open(r);
-}
-
-static void join_close(rig *r)
-{
-	rig_close(r);
-	wbi_calls_close(r->calls);
-	r->calls = NULL;
-	wb_store_close(r->store);
-	r->store = NULL;
-}
-
-static int join_child(rig *r)
-{
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		join_open(r);
-		if (join_take(r, JOIN_EVENTS, true) == WB_EAGAIN)
-			rig_run_for(r, 3600 * 1000000LL);
-		join_close(r);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	if (join_take(r, JOIN_EVENTS, true) == WB_EAGAIN)
+		rig_run_for(r, 3600 * 1000000LL);
 }
 
 static void a_crash_there_counts_when_the_event_comes_again(void **state)
@@ -294,14 +255,12 @@ static void a_crash_there_counts_when_the_event_comes_again(void **state)
 	a->data[1] = 1;
 	a->handler.attempts_max = 2;
 	a->handler.followers = WB_FOLLOWERS_GO_ON;
-	wb_store_close(r->store);
-	r->store = NULL;
 	/* In the commit that takes it in: nothing of that is left. */
-	assert_int_equal(join_child(r), 7);
+	assert_int_equal(rig_child(r, join_or_run), 7);
 	/* It comes again, by the same id, and that is its second. */
 	a->data[1] = 2;
-	assert_int_equal(join_child(r), 7);
-	join_open(r);
+	assert_int_equal(rig_child(r, join_or_run), 7);
+	rig_begin_life(r);
 	a->data[0] = 0;
 	rig_run_for(r, 3600 * 1000000LL);
 	assert_int_equal(rig_effect_count(r, a), JOIN_EVENTS - 1);
@@ -323,13 +282,11 @@ static void behind_a_crash_calls_are_made_apart_for_a_while(void **state)
 	a->data[0] = 20;
 	a->data[1] = 1;
 	r->options.prefetch = 100;
-	wb_store_close(r->store);
-	r->store = NULL;
-	assert_int_equal(join_child(r), 7);
+	assert_int_equal(rig_child(r, join_or_run), 7);
 	a->data[0] = 0;
 	/* Others come, and not that one. */
 	r->random.random.fill(r->random.random.ctx, &other, sizeof(other));
-	join_open(r);
+	rig_begin_life(r);
 	/* Twice of what the broker can have had on the way. */
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(join_take(r, JOIN_EVENTS, true), WB_EAGAIN);

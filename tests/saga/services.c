@@ -9,7 +9,7 @@
 #include "tests/support/place.h"
 #include "tests/support/testing.h"
 
-enum { REST_TURNS = 200000, REST_QUIET = 50, TURN_US = 500 };
+enum { REST_TURNS = 200000, REST_QUIET = 50, TURN_US = 500, WAIT_STEPS = 20 };
 
 void service_start(services *r, int i)
 {
@@ -196,6 +196,46 @@ void assert_state(service *s, const char *key, const char *text)
 }
 
 /* ---- operators ----------------------------------------------------------- */
+
+void services_wait_s(services *r, int64_t seconds)
+{
+	for (int64_t i = 0; i < seconds; i++) {
+		fake_clock_advance_us(&r->clock, 1000000);
+		for (int n = 0; n < WAIT_STEPS; n++)
+			services_step(r);
+	}
+	services_rest(r);
+}
+
+void service_orchestrate(service *s, const wb_saga *const *sagas,
+			 size_t count)
+{
+	wb_error err = WB_ERROR_INIT;
+	wb_orchestrator *o = NULL;
+
+	assert_ok(wb_orchestrator_open(s->store, sagas, count, NULL, &o, &err),
+		  err);
+	s->part = o;
+	s->handlers[0] = wb_orchestrator_handler(o);
+	s->handler_count = 1;
+}
+
+void service_orchestrate_end(service *s)
+{
+	wb_orchestrator_close(s->part);
+}
+
+MDB_txn *service_saga(service *s, const wbi_saga_id *id, wbi_saga_row *ret)
+{
+	wb_error err = WB_ERROR_INIT;
+	MDB_dbi dbi;
+	MDB_txn *txn = service_begin(s, &dbi);
+
+	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), id, ret,
+			       &err),
+		  err);
+	return txn;
+}
 
 void service_order(service *s, const wbi_saga_id *id, wbi_verb verb,
 		   const char *refusal)

@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include <waybill/memory.h>
+#include <waybill/saga.h>
 #include <waybill/worker.h>
 
 #include "saga/operator.h"
@@ -61,6 +62,16 @@ void service_kill(service *s);
 void services_step(services *r);
 /* Until none of them has anything left to do. */
 void services_rest(services *r);
+
+/* The clock goes on, and they with it; then until they rest. */
+void services_wait_s(services *r, int64_t seconds);
+
+/* For a kind that orchestrates: its `open` with what it does, its `close`. */
+void service_orchestrate(service *s, const wb_saga *const *sagas,
+			 size_t count);
+void service_orchestrate_end(service *s);
+/* A saga's row, in a transaction to be ended with wb_store_abort(). */
+MDB_txn *service_saga(service *s, const wbi_saga_id *id, wbi_saga_row *ret);
 
 /* The table "state" of a service; for a handler's `open` and in a test. */
 wb_code state_open(const wb_handler *self, wb_store *store, MDB_txn *txn,

@@ -184,14 +184,9 @@ static void assert_status(services *r, int service_at, const char *saga,
 {
 	service *s = &r->all[service_at];
 	wbi_saga_id id = {WBI_SAGA_FLOW, wb_str_from(saga), S("parking")};
-	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
-	MDB_dbi state;
-	MDB_txn *txn = service_begin(s, &state);
+	MDB_txn *txn = service_saga(s, &id, &row);
 
-	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
-			       &err),
-		  err);
 	assert_int_equal(row.status, status);
 	wb_store_abort(txn);
 }
@@ -272,7 +267,6 @@ static void a_silent_choreography_is_seen(void **state)
 	service *s = &r->all[BOOKING];
 	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
-	MDB_dbi dbi;
 	MDB_txn *txn;
 
 	services_rest(r);
@@ -283,10 +277,7 @@ static void a_silent_choreography_is_seen(void **state)
 		assert_ok(wb_worker_step(s->worker, true, &err), err);
 		fake_clock_advance_us(&r->clock, 500);
 	}
-	txn = service_begin(s, &dbi);
-	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
-			       &err),
-		  err);
+	txn = service_saga(s, &id, &row);
 	assert_int_equal(row.status, WB_SAGA_PARKED);
 	assert_non_null(strstr(row.reason.ptr, "create waits for"));
 	wb_store_abort(txn);
@@ -309,7 +300,6 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 	service *s = &r->all[BOOKING];
 	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
-	MDB_dbi dbi;
 	MDB_txn *txn;
 
 	services_rest(r);
@@ -328,10 +318,7 @@ static void a_silent_choreography_can_be_abandoned(void **state)
 	services_rest(r);
 	assert_state(&r->all[BOOKING], "a:1", "done");
 	assert_status(r, BOOKING, "a:1", WB_SAGA_ABANDONED);
-	txn = service_begin(s, &dbi);
-	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &id, &row,
-			       &err),
-		  err);
+	txn = service_saga(s, &id, &row);
 	assert_true(wb_str_eq(row.reason, S("abandoned by kim: a test")));
 	wb_store_abort(txn);
 	services_fini(r);

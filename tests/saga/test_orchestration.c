@@ -157,19 +157,7 @@ static const wb_saga *const sagas[] = {&booking};
 
 static void orchestrator_open(service *s)
 {
-	wb_error err = WB_ERROR_INIT;
-	wb_orchestrator *o = NULL;
-
-	assert_ok(wb_orchestrator_open(s->store, sagas, 1, NULL, &o, &err),
-		  err);
-	s->part = o;
-	s->handlers[0] = wb_orchestrator_handler(o);
-	s->handler_count = 1;
-}
-
-static void orchestrator_close(service *s)
-{
-	wb_orchestrator_close(s->part);
+	service_orchestrate(s, sagas, 1);
 }
 
 static void participant_open(service *s)
@@ -189,7 +177,7 @@ static void participant_close(service *s)
 }
 
 static const service_kind kinds[SERVICES] = {
-	{"booking", orchestrator_open, orchestrator_close},
+	{"booking", orchestrator_open, service_orchestrate_end},
 	{"billing", participant_open, participant_close},
 	{"parking", participant_open, participant_close}};
 
@@ -246,14 +234,9 @@ static void assert_status(rig *r, const char *id, uint8_t status)
 	service *s = &r->s.all[BOOKING];
 	wbi_saga_id key = {.kind = WBI_SAGA_ORCHESTRATED,
 			   .id = wb_str_from(id)};
-	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
-	MDB_dbi dbi;
-	MDB_txn *txn = service_begin(s, &dbi);
+	MDB_txn *txn = service_saga(s, &key, &row);
 
-	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &key, &row,
-			       &err),
-		  err);
 	if (row.status != status)
 		fail_msg("saga %s is %u, not %u: %.*s", id, row.status, status,
 			 (int)row.reason.len, row.reason.ptr);
@@ -268,17 +251,6 @@ static void assert_ends(rig *r, const char *id, uint8_t status,
 	assert_state(&r->s.all[BOOKING], id, at_booking);
 	assert_state(&r->s.all[BILLING], id, at_billing);
 	assert_state(&r->s.all[PARKING], slot, at_parking);
-}
-
-/* So long that every timer that is set has come. */
-static void wait_s(rig *r, int64_t seconds)
-{
-	for (int64_t i = 0; i < seconds; i++) {
-		fake_clock_advance_us(&r->s.clock, 1000000);
-		for (int n = 0; n < 20; n++)
-			services_step(&r->s);
-	}
-	services_rest(&r->s);
 }
 
 /* ---- tests --------------------------------------------------------------- */
@@ -347,7 +319,7 @@ static void a_participant_that_is_down_past_its_deadline_is_undone(void **state)
 	}
 	r->s.count = SERVICES; /* ... and it comes back too late */
 	service_start(&r->s, BILLING);
-	wait_s(r, 300);
+	services_wait_s(&r->s, 300);
 	assert_ends(r, "a:1", WB_SAGA_COMPENSATED, "failed", "", "a", "free");
 	rig_fini(r);
 }
@@ -363,7 +335,7 @@ static void an_answer_may_take_hours(void **state)
 	trouble.payment_later = true;
 	start(r, "a:1");
 	services_rest(&r->s);
-	wait_s(r, 200);
+	services_wait_s(&r->s, 200);
 	assert_status(r, "a:1", WB_SAGA_RUNNING);
 	txn = service_begin(s, &dbi);
 	assert_ok(wb_reply_later(s->store, txn, trouble.token, true,
@@ -386,11 +358,11 @@ static void an_undo_that_fails_is_tried_again_and_then_parks(void **state)
 	trouble.refuse_payment = true;
 	trouble.undo_fails = 3;
 	start(r, "a:1");
-	wait_s(r, 60);
+	services_wait_s(&r->s, 60);
 	assert_ends(r, "a:1", WB_SAGA_COMPENSATED, "failed", "", "a", "free");
 	trouble.undo_fails = 1000;
 	start(r, "b:1");
-	wait_s(r, 700);
+	services_wait_s(&r->s, 700);
 	assert_ends(r, "b:1", WB_SAGA_PARKED, "pending", "", "b", "blocked");
 	rig_fini(r);
 }
@@ -411,7 +383,7 @@ static void who_is_parked_goes_on_by_an_order(void **state)
 	trouble.undo_fails = 1000;
 	start(r, "a:1");
 	start(r, "b:1");
-	wait_s(r, 700);
+	services_wait_s(&r->s, 700);
 	assert_status(r, "a:1", WB_SAGA_PARKED);
 	order(r, "a:1", WBI_VERB_COMPENSATE, "retry, skip, abandon");
 	order(r, "a:1", WBI_VERB_RESUME, "retry, skip, abandon");
@@ -459,7 +431,7 @@ static void an_order_that_comes_too_late_is_refused_in_the_audit(void **state)
 	assert_ok(wb_store_commit(billing->store, txn, &err), err);
 	services_rest(&r->s);
 	assert_status(r, "a:1", WB_SAGA_COMPLETED);
-	wait_s(r, 61);
+	services_wait_s(&r->s, 61);
 	assert_ends(r, "a:1", WB_SAGA_COMPLETED, "completed", "", "a",
 		    "reserved");
 	assert_int_equal(service_audited(s, "saga compensate refused"), 1);
@@ -477,7 +449,7 @@ static void who_is_abandoned_is_left_as_it_stands(void **state)
 	order(r, "a:1", WBI_VERB_ABANDON, NULL);
 	service_kill(&r->s.all[BOOKING]);
 	service_start(&r->s, BOOKING);
-	wait_s(r, 100);
+	services_wait_s(&r->s, 100);
 	assert_ends(r, "a:1", WB_SAGA_ABANDONED, "pending", "", "a", "blocked");
 	assert_int_equal(
 		service_audited(&r->s.all[BOOKING], "saga abandon done"), 1);
@@ -510,7 +482,7 @@ static void whatever_happens_each_saga_ends_whole(void **state)
 		}
 	}
 	assert_ok(wb_memory_set_chaos(r->s.memory, NULL, &err), err);
-	wait_s(r, 200);
+	services_wait_s(&r->s, 200);
 	for (int i = 0; i < SAGAS; i++) {
 		service *s = &r->s.all[BOOKING];
 		char id[32];
@@ -578,7 +550,7 @@ static void a_restored_orchestrator_comes_to_the_same_end(void **state)
 	assert_status(r, "a:1", WB_SAGA_COMPLETED);
 	booking_goes_back(r, *state);
 	assert_status(r, "a:1", WB_SAGA_RUNNING);
-	wait_s(r, 60);
+	services_wait_s(&r->s, 60);
 	assert_ends(r, "a:1", WB_SAGA_COMPLETED, "completed", "paid", "a",
 		    "reserved");
 	rig_fini(r);
@@ -598,7 +570,7 @@ static void a_restored_orchestrator_brings_nothing_back(void **state)
 	assert_status(r, "a:1", WB_SAGA_COMPENSATED);
 	booking_goes_back(r, *state);
 	trouble.refuse_reserve = false;
-	wait_s(r, 600);
+	services_wait_s(&r->s, 600);
 	assert_ends(r, "a:1", WB_SAGA_COMPENSATED, "failed", "refunded", "a",
 		    "free");
 	rig_fini(r);

@@ -103,19 +103,7 @@ static const wb_handler listener = {.size = sizeof(listener),
 
 static void trips_open(service *s)
 {
-	wb_error err = WB_ERROR_INIT;
-	wb_orchestrator *o = NULL;
-
-	assert_ok(wb_orchestrator_open(s->store, sagas, 2, NULL, &o, &err),
-		  err);
-	s->part = o;
-	s->handlers[0] = wb_orchestrator_handler(o);
-	s->handler_count = 1;
-}
-
-static void trips_close(service *s)
-{
-	wb_orchestrator_close(s->part);
+	service_orchestrate(s, sagas, 2);
 }
 
 static void stranger_open(service *s)
@@ -130,7 +118,7 @@ static void stranger_close(service *s)
 }
 
 static const service_kind kinds[] = {
-	{"trips", trips_open, trips_close},
+	{"trips", trips_open, service_orchestrate_end},
 	{"stranger", stranger_open, stranger_close}};
 
 typedef struct rig {
@@ -160,16 +148,6 @@ static void rig_fini(rig *r)
 {
 	services_fini(&r->s);
 	wb_routes_free(r->routes);
-}
-
-static void wait_s(rig *r, int64_t seconds)
-{
-	for (int64_t i = 0; i < seconds; i++) {
-		fake_clock_advance_us(&r->s.clock, 1000000);
-		for (int n = 0; n < 5; n++)
-			services_step(&r->s);
-	}
-	services_rest(&r->s);
 }
 
 static void start(rig *r, const char *kind, const char *id)
@@ -224,14 +202,9 @@ static void assert_saga(rig *r, const char *id, uint8_t status,
 	service *s = &r->s.all[TRIPS];
 	wbi_saga_id key = {.kind = WBI_SAGA_ORCHESTRATED,
 			   .id = wb_str_from(id)};
-	wb_error err = WB_ERROR_INIT;
 	wbi_saga_row row;
-	MDB_dbi dbi;
-	MDB_txn *txn = service_begin(s, &dbi);
+	MDB_txn *txn = service_saga(s, &key, &row);
 
-	assert_ok(wbi_saga_get(txn, wbi_store_get_tables(s->store), &key, &row,
-			       &err),
-		  err);
 	if (row.status != status || !wb_str_eq(row.reason, wb_str_from(reason)))
 		fail_msg("%u (%.*s), not %u (%s)", row.status,
 			 (int)row.reason.len, row.reason.ptr, status, reason);
@@ -304,7 +277,7 @@ static void a_step_that_fails_here_is_tried_again_then_refused(void **state)
 	play.note = retries;
 	start(r, "trip", "a");
 	assert_saga(r, "a", WB_SAGA_RUNNING, "no pen");
-	wait_s(r, 5);
+	services_wait_s(&r->s, 5);
 	assert_int_equal(play.noted, 2);
 	assert_saga(r, "a", WB_SAGA_COMPENSATED, "no pen");
 	assert_int_equal(play.struck, 0);
