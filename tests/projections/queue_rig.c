@@ -131,6 +131,14 @@ void queue_rig_settle(queue_rig *s)
 	queue_rig_go(s, -1);
 }
 
+void queue_rig_follow(queue_rig *s, uint64_t count)
+{
+	queue_rig_declare(s);
+	queue_rig_publish_many(s, 1, count);
+	rig_open(&s->rig);
+	queue_rig_settle(s);
+}
+
 wb_projector_stat queue_rig_stat(const queue_rig *s)
 {
 	return wb_projector_get_stat(s->rig.projector);

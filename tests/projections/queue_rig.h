@@ -32,6 +32,9 @@ void queue_rig_publish(queue_rig *s, uint64_t at, const char *key,
 			const char *data);
 void queue_rig_publish_many(queue_rig *s, uint64_t from, uint64_t to);
 
+/* The queue with positions 1 to `count`, and a projector that has them all. */
+void queue_rig_follow(queue_rig *s, uint64_t count);
+
 /* Until it is idle, or with wanted >= 0 in that state. */
 void queue_rig_go(queue_rig *s, int wanted);
 void queue_rig_settle(queue_rig *s);

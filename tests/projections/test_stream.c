@@ -13,10 +13,7 @@ static void a_stream_is_projected_and_gone_on_with(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 1000);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 1000);
 	assert_true(queue_rig_stat(&s).position == 1000);
 	assert_int_equal(rig_count(&s.rig, "k3"), 143);
 	rig_close(&s.rig);
@@ -138,10 +135,7 @@ static void a_pause_leaves_nothing_unacked(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 100);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 100);
 	rig_ask(&s.rig, WB_PROJECTION_PAUSE);
 	queue_rig_go(&s, WB_PROJECTOR_PAUSED);
 	queue_rig_publish_many(&s, 101, 200);
@@ -165,10 +159,7 @@ static void without_a_broker_it_sleeps(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 100);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 100);
 	wb_memory_refuse_next(s.memory, 1000000);
 	assert_ok(wb_memory_cut(s.memory,
 				&(wb_memory_cut_options){
@@ -238,10 +229,7 @@ static void what_is_no_stream_to_read_is_refused(void **state)
 	/* One connection is enough as long as nothing is rebuilt. */
 	s.rig.options.prefetch = 100;
 	s.rig.options.rebuild_broker = NULL;
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 10);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 10);
 	assert_true(queue_rig_stat(&s).position == 10);
 	queue_rig_fini(&s);
 }

@@ -7,35 +7,32 @@
 #include "projections/inspect.h"
 #include "projections/projector.h"
 
-static void a_recreated_stream_is_named(void **state)
+/* The queue is deleted and made anew, with other messages. */
+static void reopen_with(queue_rig *s, uint64_t from, uint64_t to)
 {
 	wb_error err = WB_ERROR_INIT;
+
+	rig_close(&s->rig);
+	assert_ok(wb_memory_delete_queue(s->memory, "history", &err), err);
+	queue_rig_declare(s);
+	queue_rig_publish_many(s, from, to);
+	rig_open(&s->rig);
+}
+
+static void a_recreated_stream_is_named(void **state)
+{
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 200);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
-	rig_close(&s.rig);
-	assert_ok(wb_memory_delete_queue(s.memory, "history", &err), err);
-	queue_rig_declare(&s);
+	queue_rig_follow(&s, 200);
 	/* Longer than before: something stands at the offset. */
-	queue_rig_publish_many(&s, 1001, 1300);
-	rig_open(&s.rig);
+	reopen_with(&s, 1001, 1300);
 	queue_rig_assert_stuck(&s, "was re-created: another event stands at offset 199");
-	rig_close(&s.rig);
 	/* Shorter: nothing comes at all. */
-	assert_ok(wb_memory_delete_queue(s.memory, "history", &err), err);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1001, 1100);
-	rig_open(&s.rig);
+	reopen_with(&s, 1001, 1100);
 	queue_rig_assert_stuck(&s, "ends at offset 99, before offset 199");
-	rig_close(&s.rig);
 	/* Empty. */
-	assert_ok(wb_memory_delete_queue(s.memory, "history", &err), err);
-	queue_rig_declare(&s);
-	rig_open(&s.rig);
+	reopen_with(&s, 1, 0);
 	queue_rig_assert_stuck(&s, "is empty");
 	/* The old model is read meanwhile; a rebuild mends it. */
 	assert_int_equal(rig_count(&s.rig, "k3"), 29);
@@ -53,10 +50,7 @@ static void a_trimmed_stream_is_named(void **state)
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
 	s.max_length = 100;
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 50);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 50);
 	rig_close(&s.rig);
 	queue_rig_publish_many(&s, 51, 400);
 	rig_open(&s.rig);
@@ -67,17 +61,6 @@ static void a_trimmed_stream_is_named(void **state)
 	rig_open(&s.rig);
 	queue_rig_assert_stuck(&s, "the stream begins at 301");
 	queue_rig_fini(&s);
-}
-
-static void reopen_with(queue_rig *s, uint64_t from, uint64_t to)
-{
-	wb_error err = WB_ERROR_INIT;
-
-	rig_close(&s->rig);
-	assert_ok(wb_memory_delete_queue(s->memory, "history", &err), err);
-	queue_rig_declare(s);
-	queue_rig_publish_many(s, from, to);
-	rig_open(&s->rig);
 }
 
 /* A publisher whose ids begin anew: 1, 2, 3, ... */
@@ -103,10 +86,7 @@ static void a_stream_that_was_restored_is_gone_on_with(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 200);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 200);
 	reopen_with(&s, 1, 250);
 	queue_rig_settle(&s);
 	assert_true(queue_rig_stat(&s).position == 250);
@@ -120,10 +100,7 @@ static void a_stream_trimmed_up_to_the_checkpoint_is_named(void **state)
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
 	s.max_length = 100;
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 50);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 50);
 	rig_close(&s.rig);
 	queue_rig_publish_many(&s, 51, 150); /* 51 is the first */
 	rig_open(&s.rig);
@@ -138,10 +115,7 @@ static void a_stream_trimmed_under_its_reader_is_named(void **state)
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
 	s.max_length = 100;
 	s.rig.options.prefetch = 20;
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 100);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 100);
 	/* More than is kept, before it takes any of it. */
 	queue_rig_publish_many(&s, 101, 500);
 	queue_rig_assert_stuck(&s, "was trimmed: offsets ");
@@ -177,10 +151,7 @@ static void a_slow_broker_is_no_loss(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 100);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 100);
 	rig_close(&s.rig);
 	queue_rig_publish_many(&s, 101, 200);
 	rig_open(&s.rig);
@@ -206,10 +177,7 @@ static void what_is_missing_is_counted_and_the_first_named(void **state)
 	queue_rig s;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, 9000);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, 9000);
 	assert_ok(wbi_missing_look(s.rig.projector->home, 1, missing, &first,
 				   &err),
 		  err);
@@ -236,10 +204,7 @@ static void a_rebuild_of_a_stream_that_never_rests_is_ready(void **state)
 	int steps;
 
 	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
-	queue_rig_declare(&s);
-	queue_rig_publish_many(&s, 1, at);
-	rig_open(&s.rig);
-	queue_rig_settle(&s);
+	queue_rig_follow(&s, at);
 	rig_rebuild(&s.rig, true);
 	for (steps = 0; queue_rig_stat(&s).generation == 1; steps++) {
 		assert_true(steps < 2000);
