@@ -4,26 +4,13 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "tests/support/fake_clock.h"
-#include "tests/support/seeded_random.h"
+#include "tests/broker-adapters/memory/world.h"
 #include "tests/support/testing.h"
-#include "tests/support/witness.h"
-
-#include <waybill/memory.h>
 
 #include "broker-adapters/memory/model.h"
 #include "lib/base/topic.h"
 
-/* One broker with a topic exchange "events", a queue "q" bound to everything,
- * and one connection that is up. */
-typedef struct world {
-	fake_clock clock;
-	seeded_random random;
-	wb_memory *memory;
-	witness w;
-	wb_error err;
-} world;
-
+/* A topic exchange "events", and a queue "q" bound to everything. */
 static void declare_all(world *x)
 {
 	const wb_declaration all[] = {
@@ -42,34 +29,13 @@ static void declare_all(world *x)
 			  x->err);
 	witness_step(&x->w);
 	assert_int_equal(witness_count(&x->w, WB_BROKER_DECLARED), 3);
+	witness_clear(&x->w);
 }
 
 static int setup(void **state)
 {
-	world *x = calloc(1, sizeof(*x));
-
-	assert_non_null(x);
-	fake_clock_init(&x->clock);
-	seeded_random_init(&x->random, 7);
-	assert_ok(wb_memory_new(&x->clock.clock, &x->random.random, &x->memory,
-				&x->err),
-		  x->err);
-	assert_ok(wb_memory_connect(x->memory, &x->w.broker, &x->err), x->err);
-	assert_ok(wb_broker_connect(x->w.broker, &x->err), x->err);
-	witness_step(&x->w);
-	declare_all(x);
-	witness_clear(&x->w);
-	*state = x;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world *x = *state;
-
-	wb_broker_free(x->w.broker);
-	wb_memory_free(x->memory);
-	free(x);
+	(void)world_setup(state);
+	declare_all(*state);
 	return 0;
 }
 
@@ -549,7 +515,7 @@ static uint64_t chaotic_run(uint64_t seed, uint64_t *ret_downs)
 	client_run(&c);
 	*ret_downs += wb_memory_get_stat(c.x->memory).downs;
 	c.digest = c.digest * 31 + arrived(c.x);
-	teardown((void **)&c.x);
+	world_teardown((void **)&c.x);
 	return c.digest;
 }
 
@@ -568,7 +534,8 @@ static void chaos_ends_and_is_repeated_by_its_seed(void **state)
 	assert_true(downs > 100);
 }
 
-#define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define WORLD_TEST(name)                                                       \
+	cmocka_unit_test_setup_teardown(name, setup, world_teardown)
 
 int main(void)
 {

@@ -6,52 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/fake_clock.h"
-#include "tests/support/seeded_random.h"
+#include "tests/broker-adapters/memory/world.h"
 #include "tests/support/testing.h"
-#include "tests/support/witness.h"
-
-#include <waybill/memory.h>
 
 #include "broker-adapters/memory/model.h"
 #include "lib/base/assert.h"
 
-typedef struct world {
-	fake_clock clock;
-	seeded_random random;
-	wb_memory *memory;
-	witness w; /* a connection that is up */
-	char long_name[WBI_MEM_NAME_MAX + 2];
-	wb_error err;
-} world;
-
-static int setup(void **state)
+/* One byte too long. */
+static const char *long_name(void)
 {
-	world *x = calloc(1, sizeof(*x));
+	static char name[WBI_MEM_NAME_MAX + 2];
 
-	assert_non_null(x);
-	fake_clock_init(&x->clock);
-	seeded_random_init(&x->random, 7);
-	memset(x->long_name, 'x', sizeof(x->long_name) - 1);
-	assert_ok(wb_memory_new(&x->clock.clock, &x->random.random, &x->memory,
-				&x->err),
-		  x->err);
-	assert_ok(wb_memory_connect(x->memory, &x->w.broker, &x->err), x->err);
-	assert_ok(wb_broker_connect(x->w.broker, &x->err), x->err);
-	witness_step(&x->w);
-	witness_clear(&x->w);
-	*state = x;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world *x = *state;
-
-	wb_broker_free(x->w.broker);
-	wb_memory_free(x->memory);
-	free(x);
-	return 0;
+	memset(name, 'x', sizeof(name) - 1);
+	return name;
 }
 
 /* The reply code that a declaration is answered with; 0: it is done. */
@@ -163,7 +130,7 @@ static void an_exchange_is_made_of_a_name_and_a_type(void **state)
 	char name[16];
 	int made = 4; /* those that are given */
 
-	assert_code(wb_memory_create_exchange(x->memory, x->long_name, "topic",
+	assert_code(wb_memory_create_exchange(x->memory, long_name(), "topic",
 					      &x->err),
 		    WB_ELIMIT, x->err);
 	assert_code(
@@ -358,22 +325,22 @@ a_queue_with_other_arguments_names_the_first_that_differs(void **state)
 static void names_that_amqp_cannot_carry_are_refused_at_once(void **state)
 {
 	world *x = *state;
-	wb_str long_name = wb_str_from(x->long_name);
+	wb_str name = wb_str_from(long_name());
 	const wb_declaration wrong[] = {
 		{.kind = WB_TOPOLOGY_QUEUE},
-		{.kind = WB_TOPOLOGY_QUEUE, .name = long_name},
+		{.kind = WB_TOPOLOGY_QUEUE, .name = name},
 		{.kind = WB_TOPOLOGY_BINDING,
 		 .name = S("q"),
-		 .exchange = long_name},
+		 .exchange = name},
 		{.kind = WB_TOPOLOGY_BINDING,
 		 .name = S("q"),
-		 .binding_key = long_name},
+		 .binding_key = name},
 		{.kind = WB_TOPOLOGY_BINDING,
 		 .name = S("q"),
 		 .check_only = true},
 	};
 	const wb_consumption consumptions[] = {
-		{.queue = S("q")}, {.prefetch = 1}, {long_name, .prefetch = 1}};
+		{.queue = S("q")}, {.prefetch = 1}, {name, .prefetch = 1}};
 	wb_broker *broker = x->w.broker;
 
 	for (size_t i = 0; i < WBI_COUNT(wrong); i++)
@@ -525,7 +492,8 @@ static void an_empty_stream_has_no_last_one(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(settings_that_contradict_themselves_are_refused),
 		T(a_cut_needs_a_connection_of_this_broker),
