@@ -4,7 +4,6 @@
  * prints the seed that repeats it and the command to do so. Exit code 0: all
  * held; 1: a failure; 2: wrong arguments.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stddef.h>
@@ -13,82 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/kit/scratch.h"
+#include "tests/sim/arguments.h"
 #include "tests/sim/world.h"
-
-enum { MAIN_JOBS_MAX = 16 };
-
-typedef struct sim_arguments {
-	uint64_t first, count;
-	uint64_t failures; /* end after so many */
-	uint64_t jobs;     /* processes */
-	bool verbose;
-	bool twice; /* every seed again: it must repeat itself */
-	const char *dir;
-} sim_arguments;
-
-static void main_help(void)
-{
-	puts("Usage: waybill-sim [OPTION...]\n"
-	     "Run relay and worker in a simulated world per seed.\n\n"
-	     "  --seeds N    how many worlds (100)\n"
-	     "  --first S    the first seed (1)\n"
-	     "  --seed X     this one only\n"
-	     "  --failures N end after so many (10)\n"
-	     "  --jobs N     in so many processes (1)\n"
-	     "  --twice      run each seed twice; both must be the same\n"
-	     "  --verbose    say what happens\n"
-	     "  --dir DIR    where the stores are (/dev/shm, else TMPDIR)");
-}
-
-static bool main_number(const char *text, uint64_t *ret)
-{
-	char *end;
-
-	*ret = strtoull(text, &end, 0);
-	return *text != '\0' && *end == '\0';
-}
-
-static bool main_parse(int argc, char **argv, sim_arguments *a)
-{
-	static const struct option options[] = {
-		{"seeds", required_argument, NULL, 'n'},
-		{"first", required_argument, NULL, 'f'},
-		{"seed", required_argument, NULL, 's'},
-		{"failures", required_argument, NULL, 'x'},
-		{"jobs", required_argument, NULL, 'j'},
-		{"twice", no_argument, NULL, 't'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"dir", required_argument, NULL, 'd'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	bool good = true;
-	int option;
-
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (option == 'n')
-			good = good && main_number(optarg, &a->count);
-		else if (option == 'f')
-			good = good && main_number(optarg, &a->first);
-		else if (option == 's')
-			good = good && main_number(optarg, &a->first) &&
-			       (a->count = 1);
-		else if (option == 'x')
-			good = good && main_number(optarg, &a->failures);
-		else if (option == 'j')
-			good = good && main_number(optarg, &a->jobs);
-		else if (option == 't')
-			a->twice = true;
-		else if (option == 'v')
-			a->verbose = true;
-		else if (option == 'd')
-			a->dir = optarg;
-		else
-			good = false;
-	}
-	return good && optind == argc;
-}
 
 /* The counters of a tally, in the order of the report. */
 static const struct {
@@ -332,20 +257,18 @@ static uint64_t main_collect(int fd, sim_tally *sum)
 
 int main(int argc, char **argv)
 {
-	sim_arguments a = {.first = 1,
-			   .count = 100,
-			   .failures = 10,
-			   .jobs = 1,
-			   .dir = kit_scratch_base()};
+	sim_arguments a;
 	const wb_clock *clock = wb_system_clock();
 	int64_t since_us = clock->mono_us(clock->ctx);
-	int fds[MAIN_JOBS_MAX] = {0};
+	int fds[SIM_JOBS_MAX] = {0};
 	sim_tally sum = {0};
 	uint64_t bad;
 
-	if (!main_parse(argc, argv, &a) || a.jobs == 0 ||
-	    a.jobs > MAIN_JOBS_MAX) {
-		main_help();
+	if (!sim_arguments_parse(argc, argv, &a)) {
+		printf("Usage: waybill-sim [OPTION...]\n"
+		       "Run relay and worker in a simulated world per seed.\n\n"
+		       "%s",
+		       sim_arguments_help);
 		return 2;
 	}
 	(void)signal(SIGABRT, main_on_abort);

@@ -10,7 +10,6 @@
  * One line at the end; a failure prints the seed that repeats it. Exit code 0:
  * all held; 1: a failure; 2: wrong arguments.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -20,17 +19,12 @@
 
 #include "saga/machine.h"
 #include "tests/kit/scratch.h"
+#include "tests/sim/arguments.h"
 #include "tests/sim/town.h"
 
-enum { MAIN_TURNS = 500, MAIN_ORDERS_MAX = 20, MAIN_JOBS_MAX = 16 };
+enum { MAIN_TURNS = 500, MAIN_ORDERS_MAX = 20 };
 
 #define US_PER_S INT64_C(1000000)
-
-typedef struct arguments {
-	uint64_t first, count, jobs, failures;
-	bool verbose, twice;
-	const char *dir;
-} arguments;
 
 typedef struct tally {
 	uint64_t seeds, deaths, resent, orders, jumps;
@@ -281,7 +275,7 @@ static void add(uint64_t *sum, const uint64_t *one, size_t bytes)
 		sum[i] += one[i];
 }
 
-static bool run_seed(const arguments *a, uint64_t seed, tally *sum)
+static bool run_seed(const sim_arguments *a, uint64_t seed, tally *sum)
 {
 	world *w = calloc(1, sizeof(*w));
 	char dir[PATH_MAX];
@@ -335,7 +329,7 @@ static void report(const tally *t)
 }
 
 /* Every jobs-th seed, from the job's own on. How many went wrong. */
-static uint64_t run_job(const arguments *a, uint64_t job)
+static uint64_t run_job(const sim_arguments *a, uint64_t job)
 {
 	tally sum = {0}, one, again;
 	uint64_t bad = 0;
@@ -360,61 +354,17 @@ static uint64_t run_job(const arguments *a, uint64_t job)
 	return bad;
 }
 
-static bool parse(int argc, char **argv, arguments *a)
-{
-	static const struct option options[] = {
-		{"seeds", required_argument, NULL, 'n'},
-		{"first", required_argument, NULL, 'f'},
-		{"seed", required_argument, NULL, 's'},
-		{"failures", required_argument, NULL, 'x'},
-		{"jobs", required_argument, NULL, 'j'},
-		{"twice", no_argument, NULL, 't'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"dir", required_argument, NULL, 'd'},
-		{NULL, 0, NULL, 0},
-	};
-	int option;
-
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		uint64_t number = optarg ? strtoull(optarg, NULL, 0) : 0;
-
-		if (option == 'n')
-			a->count = number;
-		else if (option == 'f')
-			a->first = number;
-		else if (option == 's') {
-			a->first = number;
-			a->count = 1;
-		} else if (option == 'x')
-			a->failures = number;
-		else if (option == 'j')
-			a->jobs = number;
-		else if (option == 't')
-			a->twice = true;
-		else if (option == 'v')
-			a->verbose = true;
-		else if (option == 'd')
-			a->dir = optarg;
-		else
-			return false;
-	}
-	return optind == argc && a->jobs > 0 && a->jobs <= MAIN_JOBS_MAX;
-}
-
 int main(int argc, char **argv)
 {
-	arguments a = {.first = 1,
-		       .count = 100,
-		       .jobs = 1,
-		       .failures = 10,
-		       .dir = kit_scratch_base()};
+	sim_arguments a;
 	uint64_t bad = 0;
 	int status;
 
-	if (!parse(argc, argv, &a)) {
-		puts("Usage: waybill-sim-orchestration [--seeds N] [--first S] "
-		     "[--seed X] [--failures N] [--jobs N] [--twice] "
-		     "[--verbose] [--dir DIR]");
+	if (!sim_arguments_parse(argc, argv, &a)) {
+		printf("Usage: waybill-sim-orchestration [OPTION...]\n"
+		       "Run the town of orchestrated bookings, a world per "
+		       "seed.\n\n%s",
+		       sim_arguments_help);
 		return 2;
 	}
 	for (uint64_t job = 1; job < a.jobs; job++) {
