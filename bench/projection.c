@@ -26,6 +26,7 @@
 #include <waybill/read.h>
 
 #include "bench/common.h"
+#include "bench/count.h"
 
 enum { APPEND_EACH = 1000 };
 
@@ -40,34 +41,7 @@ typedef struct projection_bench {
 	char body[BENCH_BODY_MAX];
 } projection_bench;
 
-static const char *const types[] = {"#", NULL};
-static const wb_model_table tables[] = {{"counts", NULL, NULL, 0}};
-
-static wb_code count(wb_model *model, const wb_event *event, wb_error *err)
-{
-	uint64_t n = 0;
-	wb_str old;
-	wb_code code = wb_model_get(model, 0, event->key, &old, err);
-
-	if (code == WB_OK)
-		memcpy(&n, old.ptr, sizeof(n));
-	else if (code != WB_ENOTFOUND)
-		return code;
-	n++;
-	return wb_model_put(model, 0, event->key, wb_str_n(&n, sizeof(n)), err);
-}
-
-static const wb_projection counts = {
-	.size = sizeof(wb_projection),
-	.name = "counts",
-	.version = 1,
-	.source = WB_PROJECTION_OUTBOX,
-	.types = types,
-	.tables = tables,
-	.table_count = 1,
-	.on_error = WB_ON_ERROR_STOP,
-	.apply = count,
-};
+static const wb_projection counts = BENCH_COUNTS(WB_PROJECTION_OUTBOX);
 
 static void check(int rc, const char *what)
 {
