@@ -15,10 +15,6 @@
  * queue is bound for those, so that they arrive, with new ones of their key
  * behind them, through more kills.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* nftw */
-#endif
-#include <ftw.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
@@ -32,6 +28,7 @@
 #include "tests/crash/child.h"
 #include "tests/crash/declare.h"
 #include "tests/crash/ledger.h"
+#include "tests/kit/scratch.h"
 
 enum {
 	CRASH_WINDOW = 8,
@@ -456,15 +453,6 @@ static bool crash_report(crash *c)
 	       counts.committed == counts.delivered + counts.parked;
 }
 
-static int crash_remove(const char *path, const struct stat *st, int type,
-			struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int main(int argc, char **argv)
 {
 	static crash c;
@@ -489,7 +477,7 @@ int main(int argc, char **argv)
 	child_kill(collector);
 	ledger_fini(&c.ledger);
 	if (ok)
-		nftw(c.dir, crash_remove, 16, FTW_DEPTH | FTW_PHYS);
+		kit_scratch_remove(c.dir);
 	else
 		fprintf(stderr, "crash: failed; files are in %s\n", c.dir);
 	printf("%s\n", ok ? "crash: passed" : "crash: FAILED");

@@ -14,10 +14,6 @@
  * killed, too, and handlers take them now. In every fourth cycle the external
  * handler is called on threads.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* nftw */
-#endif
-#include <ftw.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
@@ -33,6 +29,7 @@
 #include "tests/crash/feeder.h"
 #include "tests/crash/handled.h"
 #include "tests/crash/work_of.h"
+#include "tests/kit/scratch.h"
 #include "tests/support/seeded_random.h"
 
 enum {
@@ -312,15 +309,6 @@ static bool killing_report(killing *k)
 	       k->doom[REDRIVE].kills > 0;
 }
 
-static int killing_remove(const char *path, const struct stat *st, int type,
-			  struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int main(int argc, char **argv)
 {
 	static killing k;
@@ -351,7 +339,7 @@ int main(int argc, char **argv)
 	for (int v = 0; v < VICTIMS; v++)
 		doom_fini(&k.doom[v]);
 	if (ok)
-		nftw(k.dir, killing_remove, 16, FTW_DEPTH | FTW_PHYS);
+		kit_scratch_remove(k.dir);
 	else
 		fprintf(stderr, "worker_crash: failed; files are in %s\n",
 			k.dir);

@@ -11,10 +11,6 @@
  * WAYBILL_TEST_AMQP names the broker, which is its own. With --naive the naive
  * form goes through the same: its count is printed, and need not be good.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* nftw */
-#endif
-#include <ftw.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <signal.h>
@@ -28,6 +24,7 @@
 #include "tests/crash/doom.h"
 #include "tests/examples/choreography/town.h"
 #include "tests/faults/echo.h"
+#include "tests/kit/scratch.h"
 
 enum {
 	COMMANDS = TOWN_SERVICES, /* victims: behind the services */
@@ -559,15 +556,6 @@ static bool faults_open(faults *f, const char *self)
 	       echo_open(&f->echo, f->uri);
 }
 
-static int faults_remove(const char *path, const struct stat *st, int type,
-			 struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void faults_close(faults *f, bool good)
 {
 	faults_stop_all(f);
@@ -578,7 +566,7 @@ static void faults_close(faults *f, bool good)
 		doom_fini(&f->doom[v]);
 	free(f->town.customers);
 	if (good)
-		nftw(f->dir, faults_remove, 16, FTW_DEPTH | FTW_PHYS);
+		kit_scratch_remove(f->dir);
 	else
 		fprintf(stderr, "choreography_faults: files are in %s\n",
 			f->dir);

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See scene.h. The programs are found beside this one, the node by the
  * variables that rabbitmq-node sets for what it runs. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* nftw */
-#endif
 #include "tests/faults/scene.h"
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,6 +12,7 @@
 
 #include "outbox/parked.h"
 #include "tests/crash/stream.h"
+#include "tests/kit/scratch.h"
 #include "tests/support/testing.h"
 
 enum {
@@ -72,15 +69,6 @@ int scene_setup(void **state)
 	return 0;
 }
 
-static int scene_remove(const char *path, const struct stat *st, int type,
-			struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 /* The end of what the processes said, for whoever reads of a failure. */
 static void scene_tell(const char *path)
 {
@@ -112,7 +100,7 @@ int scene_teardown(void **state)
 	if (!s->balanced)
 		scene_tell(s->out);
 	if (!getenv("WAYBILL_TEST_KEEP"))
-		nftw(s->dir, scene_remove, 16, FTW_DEPTH | FTW_PHYS);
+		kit_scratch_remove(s->dir);
 	alarm(0);
 	free(s);
 	return 0;

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See yard.h. The programs are found beside this one. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* nftw */
-#endif
 #include "tests/faults/yard.h"
 
-#include <ftw.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -14,6 +10,7 @@
 #include "tests/crash/child.h"
 #include "tests/crash/declare.h"
 #include "tests/crash/work_of.h"
+#include "tests/kit/scratch.h"
 #include "tests/support/testing.h"
 
 enum { YARD_POLL_MS = 30, YARD_TERM_MS = 8000, YARD_BATCH = 7 };
@@ -57,15 +54,6 @@ int yard_setup(void **state)
 	return 0;
 }
 
-static int yard_remove(const char *path, const struct stat *st, int type,
-		       struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 int yard_teardown(void **state)
 {
 	yard *y = *state;
@@ -76,7 +64,7 @@ int yard_teardown(void **state)
 	feeder_close(&y->feeder);
 	handled_fini(&y->books);
 	if (!getenv("WAYBILL_TEST_KEEP"))
-		nftw(y->dir, yard_remove, 16, FTW_DEPTH | FTW_PHYS);
+		kit_scratch_remove(y->dir);
 	alarm(0);
 	free(y);
 	return 0;
