@@ -32,7 +32,7 @@ static int projectors_connect(cli_projectors *p, cli_context *ctx,
 	ret->queue = options->stream;
 	ret->broker = brokers[0];
 	ret->rebuild_broker = brokers[1];
-	ret->limits.body_bytes = ctx->config.body_max_bytes;
+	ret->limits = cli_limits(&ctx->config);
 	return code;
 }
 
