@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 #include "inbox/work.h"
+#include "tests/kit/commits.h"
 #include "tests/support/testing.h"
 
-enum { CHILD_OTHER_ATTEMPT = 9, CHILD_LIVES_MAX = 60 };
+enum { CHILD_IN_COMMIT = 8, CHILD_OTHER_ATTEMPT = 9, CHILD_LIVES_MAX = 60 };
 
 static void run_an_hour(rig *r)
 {
@@ -128,6 +129,48 @@ static void dying_before_the_page_is_clear_keeps_the_dead_letter(void **state)
 	}
 	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
+	rig_end(r);
+}
+
+static kit_commit_fate die_in_commit(void *ctx, MDB_env *env)
+{
+	int *left = ctx;
+
+	(void)env;
+	if (--*left == 0)
+		_exit(CHILD_IN_COMMIT);
+	return (kit_commit_fate){.durable = true};
+}
+
+/* Whoever is to count an attempt may die before that is durable: then the next
+ * one does, and the event is not called meanwhile. */
+static void dying_before_the_attempt_is_counted_leaves_it_to_the_next(
+	void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_TRANSACTIONAL);
+	int rc = CHILD_IN_COMMIT;
+	wbi_dead dead;
+
+	a->behave = crash_at;
+	a->data[0] = 2;
+	a->handler.attempts_max = 1;
+	rig_append_many(r, 4, 2);
+	assert_int_equal(crash_child(r, run_an_hour), 7);
+	for (int commit = 1; rc == CHILD_IN_COMMIT; commit++) {
+		int left = commit;
+
+		kit_commits_judge(die_in_commit, &left);
+		rc = crash_child(r, run_an_hour);
+		kit_commits_judge(NULL, NULL);
+		assert_in_range(commit, 1, CHILD_LIVES_MAX);
+	}
+	assert_int_equal(rc, 0); /* and never the 7 of another call */
+	crash_open(r);
+	assert_true(rig_dead(r, 1, &dead));
+	assert_int_equal(dead.attempts, 1);
+	assert_false(rig_dead(r, 2, &dead));
+	assert_int_equal(rig_effects(r, a, 2), 0);
 	rig_end(r);
 }
 
@@ -389,6 +432,7 @@ int main(void)
 		TEST(killed_in_any_call_effects_and_emits_come_once),
 		TEST(killed_behind_any_commit_effects_and_emits_come_once),
 		TEST(dying_before_the_page_is_clear_keeps_the_dead_letter),
+		TEST(dying_before_the_attempt_is_counted_leaves_it_to_the_next),
 		TEST(of_external_calls_the_one_that_was_made_is_charged),
 		TEST(of_several_in_progress_none_is_charged),
 		TEST(what_nobody_can_be_blamed_for_is_passed_over),
