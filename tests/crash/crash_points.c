@@ -10,7 +10,8 @@
  *   without  one of what is not durable is not there, all else is
  *   only     one of what is not durable is there, nothing else of it
  *   torn     the call itself is there in part: its beginning or its end, by
- *            512 bytes, with all else that is not durable, and with nothing
+ *            512 bytes, with all else that is not durable, and with nothing; or
+ *            an earlier one that is not durable is, with all behind it
  *
  * Usage: crash-points [-n N] [WORK...]: N: only every Nth state (make check);
  * the last line is the figure. Exit code 1: a state was not survived.
@@ -123,30 +124,42 @@ static void try_each(points *p, disk_state *s)
 	}
 }
 
-static void try_torn(points *p, disk_state *s)
+/* One write cut at each sector. */
+static void try_cuts(points *p, disk_state *s, size_t torn, const char *what)
 {
-	const disk_op *op = disk_trace_op(p->trace, s->count - 1);
-	size_t last = s->count - 1;
+	const disk_op *op = disk_trace_op(p->trace, torn);
 
-	if (op->kind != DISK_WRITE)
-		return;
-	for (int with = 0; with < 2; with++) {
-		skip_all(p, s->count);
-		if (with)
-			memset(p->skip, 0, s->count * sizeof(*p->skip));
-		s->torn = last;
-		for (size_t cut = DISK_SECTOR; cut < op->len;
-		     cut += DISK_SECTOR) {
-			s->from = 0;
-			s->to = cut;
-			try_state(p, s, with ? "torn" : "torn, alone");
-			s->from = cut;
-			s->to = op->len;
-			try_state(p, s, with ? "torn" : "torn, alone");
-		}
+	s->torn = torn;
+	for (size_t cut = DISK_SECTOR; cut < op->len; cut += DISK_SECTOR) {
+		s->from = 0;
+		s->to = cut;
+		try_state(p, s, what);
+		s->from = cut;
+		s->to = op->len;
+		try_state(p, s, what);
 	}
 	s->torn = SIZE_MAX;
 	s->from = s->to = 0;
+}
+
+static void try_torn(points *p, disk_state *s)
+{
+	size_t last = s->count - 1;
+
+	if (disk_trace_op(p->trace, last)->kind == DISK_WRITE) {
+		skip_all(p, s->count);
+		try_cuts(p, s, last, "torn, alone");
+		memset(p->skip, 0, s->count * sizeof(*p->skip));
+		try_cuts(p, s, last, "torn");
+	}
+	memset(p->skip, 0, s->count * sizeof(*p->skip));
+	for (size_t i = last, n = 1; i-- > 0 && n < EACH_MAX;) {
+		if (disk_trace_is_durable(p->trace, i, s->count))
+			continue;
+		n++;
+		if (disk_trace_op(p->trace, i)->kind == DISK_WRITE)
+			try_cuts(p, s, i, "torn, before others");
+	}
 }
 
 static void try_prefix(points *p, size_t count)
