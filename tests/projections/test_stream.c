@@ -105,6 +105,76 @@ static void a_rebuild_of_a_stream_equals_the_live_model(void **state)
 	queue_rig_fini(&s);
 }
 
+/* A connection that nothing is heard of for a while. */
+typedef struct slow {
+	wb_broker broker;
+	wb_broker_ops ops;
+	const wb_broker *inner;
+} slow;
+
+static void slow_step(void *self)
+{
+	(void)self;
+}
+
+static bool slow_next(void *self, wb_broker_event *ret)
+{
+	(void)self;
+	*ret = (wb_broker_event){.kind = WB_BROKER_NONE};
+	return false;
+}
+
+static void slow_set(slow *s, bool stands_still)
+{
+	s->ops.step = stands_still ? slow_step : s->inner->ops->step;
+	s->ops.next = stands_still ? slow_next : s->inner->ops->next;
+}
+
+static void go_for(queue_rig *s, int steps)
+{
+	wb_error err = WB_ERROR_INIT;
+
+	for (int i = 0; i < steps; i++) {
+		assert_ok(wb_projector_step(s->rig.projector, false, &err),
+			  err);
+		fake_clock_advance_us(&s->clock, 10000);
+	}
+}
+
+/* Who has read an event would miss it after the flip. */
+static void a_rebuild_that_is_behind_does_not_go_live(void **state)
+{
+	queue_rig s;
+	slow rebuild;
+
+	queue_rig_init(&s, *state, WB_ON_ERROR_STOP);
+	rebuild.inner = s.rebuild;
+	rebuild.ops = *s.rebuild->ops;
+	rebuild.broker = (wb_broker){&rebuild.ops, s.rebuild->self};
+	s.rig.options.rebuild_broker = &rebuild.broker;
+	queue_rig_declare(&s);
+	queue_rig_publish_many(&s, 1, 100);
+	rig_open(&s.rig);
+	queue_rig_settle(&s);
+	rig_rebuild(&s.rig, false);
+	queue_rig_settle(&s);
+	assert_true(queue_rig_stat(&s).ready);
+	slow_set(&rebuild, true);
+	queue_rig_publish_many(&s, 101, 110);
+	go_for(&s, 100);
+	assert_true(queue_rig_stat(&s).position == 110);
+	assert_true(queue_rig_stat(&s).building_position == 100);
+	rig_ask(&s.rig, WB_PROJECTION_PROMOTE);
+	go_for(&s, 100);
+	assert_int_equal(queue_rig_stat(&s).generation, 1);
+	assert_true(queue_rig_stat(&s).position == 110);
+	slow_set(&rebuild, false);
+	go_for(&s, 100);
+	assert_int_equal(queue_rig_stat(&s).generation, 2);
+	assert_true(queue_rig_stat(&s).position == 110);
+	queue_rig_fini(&s);
+}
+
 static void a_message_that_is_no_event_does_as_the_policy_says(void **state)
 {
 	const wb_message junk = {.routing_key = S("history"),
@@ -244,6 +314,7 @@ int main(void)
 		T(what_a_relay_repeats_counts_once),
 		T(a_lost_connection_loses_and_doubles_nothing),
 		T(a_rebuild_of_a_stream_equals_the_live_model),
+		T(a_rebuild_that_is_behind_does_not_go_live),
 		T(a_message_that_is_no_event_does_as_the_policy_says),
 		T(a_pause_leaves_nothing_unacked),
 		T(without_a_broker_it_sleeps),

@@ -154,6 +154,8 @@ void sim_models_note(sim_models *m, const char *id, wb_str type,
 
 void sim_models_restored(sim_models *m, uint64_t head)
 {
+	for (size_t i = 0; i < SIM_MODELS; i++)
+		m->each[i].position = 0;
 	m->fact_count = head;
 }
 
@@ -300,10 +302,31 @@ static void models_start(sim_models *m)
 			models_open(m, &m->each[i]);
 }
 
+/* What is promoted has all that readers may have seen, unless that was of a
+ * history that is no more. An older one may be gone back to. */
+static void models_see_position(sim_models *m, sim_model *model,
+				const wb_projector_stat *stat)
+{
+	bool mismatch = stat->state == WB_PROJECTOR_STUCK &&
+			stat->error.code == WB_EMISMATCH;
+
+	if (stat->generation > model->newest &&
+	    stat->position < model->position)
+		sim_fail(m->world,
+			 "%s: generation %u is live at %llu, %llu was seen",
+			 model->projection.name, stat->generation,
+			 (unsigned long long)stat->position,
+			 (unsigned long long)model->position);
+	if (stat->generation > model->newest)
+		model->newest = stat->generation;
+	model->position = mismatch ? 0 : stat->position;
+}
+
 static void models_see(sim_models *m, sim_model *model)
 {
 	wb_projector_stat stat = wb_projector_get_stat(model->projector);
 
+	models_see_position(m, model, &stat);
 	if (stat.generation != model->generation && model->generation > 0) {
 		m->tally.flips++;
 		sim_log(m->world, "%s: generation %u is live at %llu",
@@ -608,8 +631,10 @@ static void models_make_anew(sim_models *m)
 	if (mkdir(m->dir, 0700) != 0)
 		sim_fail(m->world, "%s cannot be made", m->dir);
 	models_start(m);
-	for (size_t i = 0; i < SIM_MODELS; i++)
-		m->each[i].generation = 0;
+	for (size_t i = 0; i < SIM_MODELS; i++) {
+		m->each[i].generation = m->each[i].newest = 0;
+		m->each[i].position = 0;
+	}
 	models_settle(m);
 }
 

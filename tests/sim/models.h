@@ -44,6 +44,8 @@ typedef struct sim_model {
 	wb_projector_options options;
 	wb_projector *projector; /* NULL: it does not run */
 	uint32_t generation;     /* as last seen */
+	uint32_t newest;         /* the newest that was live */
+	uint64_t position;       /* what readers may have seen; 0: anything */
 } sim_model;
 
 typedef struct sim_models {
