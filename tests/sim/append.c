@@ -30,11 +30,13 @@ typedef struct append_event {
 	uint64_t position;
 } append_event;
 
+/* False: there is no room for it, by the store's quota. */
 static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 {
 	uint64_t key = seeded_random_below(&w->random, APPEND_KEYS + 1);
 	sim_content content;
 	wb_event event;
+	wb_code code;
 	size_t size;
 
 	e->type = seeded_random_below(&w->random, sizeof(append_types) /
@@ -54,10 +56,15 @@ static bool append_one(sim_world *w, MDB_txn *txn, append_event *e)
 	event.id = wb_str_from(e->id);
 	event.key = wb_str_from(e->key);
 	sim_content_fill(&event, size, &content);
-	if (w->streams && key && seeded_random_chance(&w->random, 500))
-		return sim_stream_append(w, txn, &event, &e->position);
-	return wb_outbox_append(w->outbox, txn, &event, &e->position,
-				&w->err) == WB_OK;
+	if (w->streams && key && seeded_random_chance(&w->random, 500)) {
+		if (!sim_stream_append(w, txn, &event, &e->position))
+			sim_fail(w, "append: %s", w->err.text);
+		return true;
+	}
+	code = wb_outbox_append(w->outbox, txn, &event, &e->position, &w->err);
+	if (code != WB_OK && (code != WB_EQUOTA || w->quota_bytes == 0))
+		sim_fail(w, "append: %s", w->err.text);
+	return code == WB_OK;
 }
 
 static bool append_note(sim_world *w, const append_event *e, bool committed)
@@ -105,8 +112,11 @@ void sim_append(sim_world *w)
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		if (!append_one(w, txn, &events[i]))
-			sim_fail(w, "append: %s", w->err.text);
+		if (!append_one(w, txn, &events[i])) {
+			w->tally.over_quota++;
+			count = i + 1;
+			abort = true;
+		}
 	if (abort)
 		wb_store_abort(txn);
 	else

@@ -85,6 +85,8 @@ bug drain-ends-before-it-has-caught-up outbox/relay_hold.c \
 	'/^void wbi_relay_drain_check/,/^}/s/wbi_window_low(drain->window) !=/wbi_window_high(drain->window) !=/'
 bug released-row-deleted-when-it-is-sent outbox/relay_release.c \
 	'/^static wb_code release_next/,/^}/s/r->state = RELAY_RELEASE_SENT;/&\n\t\tr->done = position;/'
+bug headers-lost-on-a-retry outbox/relay_send.c \
+	'/^wb_code wbi_relay_send/,/^}/s/code = send_headers(relay, event, record, err);/{\n\t\tif (RELAY_TOKEN_LANE(token) == RELAY_RELEASE)\n\t\t\tevent->header_count = 0;\n\t\tcode = send_headers(relay, event, record, err);\n\t}/'
 bug full-room-stops-a-retry outbox/relay_release.c \
 	's/wbi_relay_room(relay, relay->release_exposed == 0)/wbi_relay_room(relay, false)/'
 
@@ -103,6 +105,8 @@ bug cursor-in-a-commit-of-its-own inbox/dispatch.c \
 	inbox/dispatch_join.c 's/^\tif (!join_can(d, before))/\tif (before < head)/'
 bug attempt-charged-to-a-neighbour inbox/dispatch_recover.c \
 	'/^static wb_code recover_event(/,/^}/s/noted->id.position}/noted->id.position + 1}/'
+bug headers-lost-on-a-later-call inbox/dispatch_due.c \
+	'/^static wb_code due_decode/,/^}/s/if (code == WB_OK && event->header_count > 0)/event->header_count = 0;\n\tif (0)/'
 bug effects-of-a-failed-call-stay inbox/dispatch_call.c \
 	's/if (end != WBI_END_TROUBLE && !apart && call->touched)/if (0)/'
 

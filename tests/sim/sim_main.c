@@ -41,6 +41,7 @@ static const struct {
 	{"stores-checked", offsetof(sim_tally, checked)},
 	{"stream-events", offsetof(sim_tally, stream_events)},
 	{"truncated", offsetof(sim_tally, truncated)},
+	{"over-quota", offsetof(sim_tally, over_quota)},
 #define MAIN_SERVICE(field) offsetof(sim_tally, service.field)
 	{"workers", MAIN_SERVICE(worker_restarts)},
 	{"worker-deaths", MAIN_SERVICE(worker_deaths)},

@@ -64,6 +64,7 @@ static void world_open_store(sim_world *w, bool create)
 
 	options.service = "sim";
 	options.map_bytes = 64 << 20;
+	options.quota_bytes = w->quota_bytes;
 	options.keep_bytes = w->streams || w->keeps_all ? UINT64_MAX : 0;
 	options.clock = &w->clock.clock;
 	options.random = &w->relay_random.random;
@@ -354,6 +355,8 @@ bool sim_world_init(sim_world *w, uint64_t seed, const char *base, FILE *log)
 	w->seed = seed;
 	w->streams = seed % 3 == 0;
 	w->keeps_all = seed % 2 == 0;
+	if (!w->keeps_all && !w->streams && seed % 10 < 5)
+		w->quota_bytes = 32768 * (1 + seed % 4);
 	w->log = log;
 	fake_clock_init(&w->clock);
 	seeded_random_init(&w->random, seed);

@@ -61,7 +61,7 @@ typedef struct sim_tally {
 	uint64_t downs, channel_closes, nacks, returns, blocks;
 	uint64_t commit_failures, commit_deaths, deleted, reroutes;
 	uint64_t backups, restores, full, checked;
-	uint64_t stream_events, truncated;
+	uint64_t stream_events, truncated, over_quota;
 	checker_counts counts;
 	sim_service_tally service;
 	sim_models_tally models;
@@ -101,6 +101,7 @@ typedef struct sim_world {
 	uint16_t delete_exchange; /* permille of turns */
 	bool reroutes, restores, streams;
 	bool keeps_all; /* nothing is pruned from the journal */
+	uint64_t quota_bytes; /* of the journal; 0: the default */
 	bool leave_parked;  /* nothing is retried in the end */
 	bool leave_missing; /* an exchange stays away in the end */
 
