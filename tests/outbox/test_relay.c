@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tests/support/testing.h"
 
+#include "lib/base/assert.h"
 #include "lib/journal/parked.h"
 #include "outbox/parked.h"
 #include "outbox/relay_report.h"
@@ -70,6 +71,38 @@ static void a_killed_relay_repeats_at_most_its_window(void **state)
 	relay_rig_settle(rig);
 	arrived = wb_memory_get_queue_stat(rig->memory, "all").arrived;
 	assert_in_range(arrived, 50, 50 + 2 * 8);
+	relay_rig_fini(rig);
+}
+
+/* However small it is, and with released events beside the new ones. */
+static void no_more_is_on_its_way_than_the_window(void **state)
+{
+	static const uint32_t windows[] = {1, 2, 3, 4, 8, 64, 200};
+	wb_memory_settings slow = WB_MEMORY_SETTINGS_INIT;
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+	uint64_t before = 0, now;
+
+	relay_rig_start(rig);
+	wb_memory_return_next(rig->memory, 1);
+	relay_rig_append(rig, "a", "");
+	relay_rig_settle(rig);
+	relay_rig_kill(rig);
+	assert_ok(wbi_parked_retry(rig->store, S(""), 1, &operator, & err),
+		  err);
+	slow.confirm_min_us = slow.confirm_max_us = 1000000;
+	assert_ok(wb_memory_set(rig->memory, &slow, &err), err);
+	for (int i = 0; i < 400; i++)
+		relay_rig_append(rig, "a", "");
+	for (size_t i = 0; i < WBI_COUNT(windows); i++) {
+		rig->options.window = windows[i];
+		relay_rig_start(rig);
+		relay_rig_run(rig, 100);
+		relay_rig_kill(rig);
+		now = wb_memory_get_queue_stat(rig->memory, "all").arrived;
+		assert_in_range(now - before, 1, windows[i]);
+		before = now;
+	}
 	relay_rig_fini(rig);
 }
 
@@ -447,6 +480,7 @@ int main(void)
 		T(committed_events_arrive_in_order),
 		T(a_restarted_relay_goes_on_behind_its_cursor),
 		T(a_killed_relay_repeats_at_most_its_window),
+		T(no_more_is_on_its_way_than_the_window),
 		T(a_nack_is_sent_again_before_its_followers),
 		T(a_relay_that_is_only_refused_says_so),
 		T(a_return_parks_its_key_and_no_other),
