@@ -115,6 +115,40 @@ static void check_state(const walk *w, const walked *s)
 	}
 }
 
+static bool is_past_pivot(const walk *w, const wbi_machine *m)
+{
+	for (uint32_t i = 0; i < m->count; i++)
+		if (w->saga->steps[i].kind == WB_PIVOT)
+			return m->steps[i].at == WBI_AT_DONE;
+	return false;
+}
+
+/* From `from`, by what `actions` do. */
+static void check_move(const walk *w, const wbi_machine *from,
+		       const wbi_machine *to, const wbi_actions *actions)
+{
+	/* Behind the pivot nobody goes back. */
+	if (is_past_pivot(w, from) && from->status != WB_SAGA_COMPENSATING &&
+	    from->before != WB_SAGA_COMPENSATING) {
+		assert_int_not_equal(to->status, WB_SAGA_COMPENSATING);
+		assert_int_not_equal(to->status, WB_SAGA_COMPENSATED);
+	}
+	for (size_t i = 0; i < actions->count; i++) {
+		const wbi_action *a = &actions->items[i];
+
+		if (a->kind != WBI_ACTION_TELL || a->op != WBI_OP_UNDO)
+			continue;
+		/* The last that took effect is undone first. */
+		for (uint32_t j = a->step + 1; j < to->count; j++)
+			if (wbi_step_has_undo(&w->saga->steps[j])) {
+				assert_int_not_equal(to->steps[j].at,
+						     WBI_AT_DONE);
+				assert_int_not_equal(to->steps[j].at,
+						     WBI_AT_UNKNOWN);
+			}
+	}
+}
+
 static void walk_try(walk *w, const walked *from, const wbi_input *in)
 {
 	walked to = *from;
@@ -129,6 +163,7 @@ static void walk_try(walk *w, const walked *from, const wbi_input *in)
 		return;
 	}
 	assert_false(is_final(&from->m));
+	check_move(w, &from->m, &to.m, &actions);
 	w->moves++;
 	for (size_t i = 0; i < actions.count; i++) {
 		wbi_action_kind kind = actions.items[i].kind;
