@@ -156,17 +156,17 @@ static void dying_before_the_attempt_is_counted_leaves_it_to_the_next(
 	a->data[0] = 2;
 	a->handler.attempts_max = 1;
 	rig_append_many(r, 4, 2);
-	assert_int_equal(crash_child(r, run_an_hour), 7);
+	assert_int_equal(rig_child(r, run_an_hour), 7);
 	for (int commit = 1; rc == CHILD_IN_COMMIT; commit++) {
 		int left = commit;
 
 		kit_commits_judge(die_in_commit, &left);
-		rc = crash_child(r, run_an_hour);
+		rc = rig_child(r, run_an_hour);
 		kit_commits_judge(NULL, NULL);
 		assert_in_range(commit, 1, CHILD_LIVES_MAX);
 	}
 	assert_int_equal(rc, 0); /* and never the 7 of another call */
-	crash_open(r);
+	rig_begin_life(r);
 	assert_true(rig_dead(r, 1, &dead));
 	assert_int_equal(dead.attempts, 1);
 	assert_false(rig_dead(r, 2, &dead));
