@@ -168,7 +168,7 @@ static void try_prefix(points *p, size_t count)
 
 	memset(p->skip, 0, (count + 1) * sizeof(*p->skip));
 	try_state(p, &s, "all");
-	if (count == 0 || disk_trace_op(p->trace, count - 1)->kind == DISK_MARK)
+	if (count == 0)
 		return;
 	if (skip_all(p, count) > 0)
 		try_state(p, &s, "none");

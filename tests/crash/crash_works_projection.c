@@ -8,7 +8,11 @@
 #include <sys/stat.h>
 
 #include "tests/crash/crash_points.h"
+#include "tests/crash/disk_trace.h"
 #include "tests/projections/rig.h"
+
+/* What the projector has said by then, and what holds from there on. */
+enum { SAID_APPLIED = 1, SAID_PROMOTED };
 
 static void projection_prepare(const char *dir)
 {
@@ -47,14 +51,18 @@ static void projection_run(const char *dir)
 
 	projection_open(&r, &place, dir);
 	rig_settle(&r);
+	disk_trace_mark(SAID_APPLIED);
 	rig_rebuild(&r, true);
 	rig_settle(&r);
+	disk_trace_mark(SAID_PROMOTED);
 	rig_fini(&r);
 }
 
-/* The model is there from before the crash: it may be older, never gone. */
-static void projection_is_readable(const char *dir)
+/* The model is there from before the crash: never gone, nor older than what was
+ * seen to be applied. */
+static void projection_is_readable(const char *dir, uint64_t marked)
 {
+	uint64_t least = marked >= SAID_APPLIED ? 50 : 30;
 	wb_error err = WB_ERROR_INIT;
 	wb_read *read = NULL;
 
@@ -62,9 +70,22 @@ static void projection_is_readable(const char *dir)
 			       &err),
 		  err);
 	assert_ok(wb_read_begin(read, &err), err);
-	assert_true(wb_read_position(read) >= 30);
+	assert_true(wb_read_position(read) >= least);
 	wb_read_end(read);
 	wb_read_close(read);
+}
+
+/* The generation that readers are sent to. */
+static unsigned projection_live(const char *dir)
+{
+	const char *path = test_path(dir, "store/projections/things/current");
+	unsigned live = 0;
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "waybill read model 1 live %u", &live), 1);
+	assert_int_equal(fclose(file), 0);
+	return live;
 }
 
 /* It is another boot of the machine: what the note of a rebuild says must not be
@@ -94,9 +115,10 @@ static void projection_check(const char *dir, uint64_t marked)
 	test_place place;
 	rig r;
 
-	(void)marked;
 	crash_assert_sound(test_path(dir, "store"));
-	projection_is_readable(dir);
+	projection_is_readable(dir, marked);
+	if (marked == SAID_PROMOTED)
+		assert_true(projection_live(dir) == 2);
 	projection_reboot(dir);
 	projection_open(&r, &place, dir);
 	rig_settle(&r);
