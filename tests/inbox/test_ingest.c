@@ -31,6 +31,30 @@ static void events_are_committed_then_acked(void **state)
 	ingest_rig_fini(&rig);
 }
 
+static void what_waits_is_taken_in_by_batches_of_the_limit(void **state)
+{
+	test_place *place = *state;
+	uint64_t before = 0;
+	ingest_rig rig;
+
+	ingest_rig_init(&rig, place->store, 1);
+	rig.options.batch_max = 10;
+	ingest_rig_start(&rig);
+	ingest_rig_ready(&rig);
+	ingest_rig_fill(&rig, 1, 200);
+	for (int step = 0; before < 200; step++) {
+		uint64_t now;
+
+		ingest_rig_run(&rig, 1);
+		now = ingest_rig_count(&rig);
+		if (now != before)
+			assert_int_equal(now - before, 10);
+		before = now;
+		assert_in_range(step, 0, 100);
+	}
+	ingest_rig_fini(&rig);
+}
+
 enum { CALM_MS = 1000, ACK_MS = 10 };
 
 static void acks_of_a_connection_that_lasts_go_together(void **state)
@@ -396,6 +420,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(events_are_committed_then_acked),
+		CASE(what_waits_is_taken_in_by_batches_of_the_limit),
 		CASE(acks_of_a_connection_that_lasts_go_together),
 		CASE(acks_do_not_wait_while_the_broker_may),
 		CASE(what_the_event_says_is_in_the_inbox),

@@ -117,6 +117,33 @@ static void healing_applies_in_order_and_equals_a_rebuild(void **state)
 	rig_fini(&r);
 }
 
+/* Else what it has not healed by then would stay aside for good. */
+static void a_rebuild_that_heals_goes_live_when_all_is_healed(void **state)
+{
+	wb_error err = WB_ERROR_INIT;
+	rig r;
+
+	rig_init(&r, *state, WB_ON_ERROR_QUARANTINE_KEY);
+	rig_append(&r, "k0", "poison");
+	rig_append_many(&r, 500, 1);
+	rig_open(&r);
+	rig_settle(&r);
+	rig_rebuild(&r, false);
+	rig_settle(&r);
+	assert_true(stat_of(&r).ready);
+	assert_true(stat_of(&r).quarantined_events == 451);
+	r.mended = true;
+	rig_ask(&r, WB_PROJECTION_HEAL);
+	rig_ask(&r, WB_PROJECTION_PROMOTE);
+	for (int i = 0; stat_of(&r).generation == 1; i++) {
+		assert_ok(wb_projector_step(r.projector, true, &err), err);
+		assert_in_range(i, 0, 1000);
+	}
+	assert_true(stat_of(&r).quarantined_events == 0);
+	assert_int_equal(rig_count(&r, "k0"), 451);
+	rig_fini(&r);
+}
+
 static void one_key_is_healed_alone(void **state)
 {
 	wb_projection_request request = WB_PROJECTION_REQUEST_INIT;
@@ -271,6 +298,7 @@ int main(void)
 		T(skip_records_and_goes_on),
 		T(a_failed_event_takes_only_its_key_aside),
 		T(healing_applies_in_order_and_equals_a_rebuild),
+		T(a_rebuild_that_heals_goes_live_when_all_is_healed),
 		T(one_key_is_healed_alone),
 		T(a_damaged_request_heals_nothing),
 		T(new_code_heals_when_it_starts),
