@@ -41,7 +41,7 @@ bug() {
 		tail -5 "$work/make.log"
 		missed=1
 	else
-		timeout 120 "$work/build/tests/sim/$sim" --failures 1 \
+		timeout 900 "$work/build/tests/sim/$sim" --failures 1 \
 			--seeds $seeds --jobs 2 --dir "$stores" >"$work/out" 2>&1 || :
 		red=$(sed -n 's/^FAILED seed \([0-9]*\): \(.*\): repeat .*/\1: \2/p' \
 			"$work/out" | sort -n | head -n 1)
