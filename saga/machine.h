@@ -15,6 +15,7 @@
 
 enum {
 	WBI_SAGA_STEPS_MAX = 64,
+	WBI_COMMAND_TYPE_MAX = 249, /* ".reply" goes behind it: 255 in all */
 	WBI_MACHINE_ACTIONS = 4,
 	WBI_ATTEMPTS_DO = 3,
 	WBI_ATTEMPTS_RETRIABLE = 20,

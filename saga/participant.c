@@ -22,6 +22,7 @@
 #include "lib/base/text.h"
 #include "saga/barrier.h"
 #include "saga/extra.h"
+#include "saga/machine.h"
 
 enum {
 	PARTICIPANT_COMMANDS_MAX = 256,
@@ -72,7 +73,7 @@ static void reply_event(const reply *r, wb_header headers[6], char epoch[16],
 	size_t count = 0;
 
 	snprintf(epoch, 16, "%" PRIu32, r->epoch);
-	snprintf(type, 256, "%s.reply", r->command);
+	snprintf(type, 256, "%.*s.reply", WBI_COMMAND_TYPE_MAX, r->command);
 	headers[count++] = (wb_header){wb_str_from("wbsaga"), r->saga};
 	headers[count++] = (wb_header){wb_str_from("wbstep"), r->step};
 	headers[count++] = (wb_header){wb_str_from("wbop"), wb_str_from(r->op)};
@@ -393,6 +394,12 @@ static wb_code participant_open(const wb_handler *self, wb_store *store,
 	return p->declared->open(&p->facade, store, txn, ret_state, err);
 }
 
+/* A type that it has none of is none that is too long. */
+static bool participant_fits(const char *type)
+{
+	return !type || strlen(type) <= WBI_COMMAND_TYPE_MAX;
+}
+
 static wb_code participant_check(const wb_participant *p, wb_error *err)
 {
 	if (!p || p->size != sizeof(*p) || !p->name || !p->commands ||
@@ -412,6 +419,14 @@ static wb_code participant_check(const wb_participant *p, wb_error *err)
 				"a type and a function, and both for "
 				"its undo or neither",
 				p->name, i + 1, c->type ? c->type : "");
+		if (!participant_fits(c->type) || !participant_fits(c->undo) ||
+		    !participant_fits(c->probe))
+			return WBI_FAIL(
+				err, WB_EINVAL,
+				"participant %s: command %zu (%.64s): its "
+				"type, undo and probe have %d bytes at most, "
+				"as the type of a reply adds \".reply\"",
+				p->name, i + 1, c->type, WBI_COMMAND_TYPE_MAX);
 	}
 	return WB_OK;
 }

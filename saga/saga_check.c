@@ -11,11 +11,7 @@
 #include "saga/finding.h"
 #include "saga/machine.h"
 
-enum {
-	CHECK_NAME_MAX = 48,
-	CHECK_STEP_MAX = 64,
-	CHECK_TYPE_MAX = 255 - 6 /* ".reply" goes behind it */
-};
+enum { CHECK_NAME_MAX = 48, CHECK_STEP_MAX = 64 };
 
 #define CHECK_DAY_MS UINT64_C(86400000)
 
@@ -39,7 +35,7 @@ static bool check_type(const char *type)
 {
 	size_t len = strlen(type);
 
-	return len > 0 && len <= CHECK_TYPE_MAX && !strpbrk(type, "*#");
+	return len > 0 && len <= WBI_COMMAND_TYPE_MAX && !strpbrk(type, "*#");
 }
 
 static void check_types(saga_check *c, const wb_step *step)
@@ -55,7 +51,7 @@ static void check_types(saga_check *c, const wb_step *step)
 			wbi_found(&c->findings, "bad-type", step->name,
 				  "%s: \"%.64s\" is no command: 1 to %d bytes, "
 				  "no pattern",
-				  step->name, types[i], CHECK_TYPE_MAX);
+				  step->name, types[i], WBI_COMMAND_TYPE_MAX);
 			continue;
 		}
 		for (size_t n = 0; n < c->command_count && !known; n++)

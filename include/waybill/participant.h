@@ -40,7 +40,8 @@ typedef wb_code (*wb_command_fn)(wb_call *call, const wb_event *command,
 				 wb_error *err);
 
 typedef struct wb_command {
-	const char *type;  /* "parking.block": the event's type */
+	const char *type;  /* "parking.block": the event's type; this and the
+			      next two have 249 bytes at most */
 	const char *undo;  /* "parking.unblock"; NULL: it cannot be undone */
 	const char *probe; /* "parking.status"; NULL: not to be probed */
 	wb_command_fn run;

@@ -30,7 +30,7 @@ static bool topic_is(wb_str word, char sign)
 bool wbi_topic_match(wb_str pattern, wb_str text)
 {
 	size_t p = 0, t = 0, many_p = SIZE_MAX, many_t = 0;
-	wb_str want, word;
+	wb_str want = WB_STR_NULL, word;
 
 	for (;;) {
 		size_t next_p = p, next_t = t;

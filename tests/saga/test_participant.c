@@ -638,7 +638,11 @@ static void a_call_of_a_command_is_none_of_a_saga_or_a_flow(void **state)
 
 static void what_is_declared_wrongly_is_said(void **state)
 {
+	static char large[251];
 	const wb_command bad[][1] = {{{NULL, NULL, NULL, on_block, NULL}},
+				     {{large, NULL, NULL, on_block, NULL}},
+				     {{"a", large, NULL, on_block, on_unblock}},
+				     {{"a", NULL, large, on_block, NULL}},
 				     {{"a", NULL, NULL, NULL, NULL}},
 				     {{"a", "b", NULL, on_block, NULL}},
 				     {{"a", NULL, NULL, on_block, on_unblock}}};
@@ -651,6 +655,7 @@ static void what_is_declared_wrongly_is_said(void **state)
 	wb_error err = WB_ERROR_INIT;
 
 	(void)state;
+	memset(large, 'a', sizeof(large) - 1);
 	assert_code(wb_participant_handler(NULL, &handler, &err), WB_EINVAL,
 		    err);
 	wrong[0].size = 0;
