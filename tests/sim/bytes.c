@@ -245,7 +245,7 @@ static void bytes_fini(bytes_world *w)
 
 static bool bytes_append_one(bytes_world *w, MDB_txn *txn, size_t i)
 {
-	char id[16];
+	char id[24];
 	wb_event event = {.type = wb_str_from(bytes_events[i].type),
 			  .key = wb_str_from(bytes_events[i].key),
 			  .data = wb_str_from("{}")};
