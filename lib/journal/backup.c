@@ -131,6 +131,8 @@ static wb_code backup_copy(backup *b, const char *from, wb_error *err)
 	wb_code code = wbi_place_check_dir(from, NULL, err);
 
 	if (code == WB_OK)
+		code = wbi_store_check_unopened(from, err);
+	if (code == WB_OK)
 		code = wbi_place_join(from, "relay", relay, sizeof(relay), err);
 	if (code != WB_OK)
 		return code;

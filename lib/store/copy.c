@@ -45,6 +45,15 @@ wb_code wbi_env_open_readonly(const char *dir, MDB_env **ret, wb_error *err)
 	return wbi_lmdb_fail(err, rc, __func__, "open \"%s\"", dir);
 }
 
+wb_code wbi_store_check_unopened(const char *dir, wb_error *err)
+{
+	char path[PATH_MAX];
+	wb_code code =
+		wbi_place_join(dir, "relay/open.lock", path, sizeof(path), err);
+
+	return code == WB_OK ? wbi_place_check_lock(path, err) : code;
+}
+
 void wbi_env_close(MDB_env *env)
 {
 	if (env)

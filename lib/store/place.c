@@ -160,16 +160,32 @@ wb_code wbi_place_sync_parent(const char *dir, wb_error *err)
 	return wbi_place_sync_dir(len > 0 ? path : ".", err);
 }
 
+static struct flock place_byte(void)
+{
+	return (struct flock){.l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = getpid(),
+			      .l_len = 1};
+}
+
+static wb_code place_taken(wb_error *err)
+{
+	return WBI_FAIL(err, WB_EBUSY,
+			"this process (%ld) has the store open already: use "
+			"that one (or it is another's of the same number: "
+			"containers that share a store must share a PID "
+			"namespace)",
+			(long)getpid());
+}
+
 wb_code wbi_place_lock(const char *path, int *ret_fd, wb_error *err)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct flock lock = place_byte();
 	int fd, failed;
 
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return wbi_fail_errno(err, errno, __func__, "\"%s\"", path);
-	lock.l_start = getpid();
-	lock.l_len = 1;
 	if (!fcntl(fd, F_OFD_SETLK, &lock)) {
 		*ret_fd = fd;
 		return WB_OK;
@@ -177,13 +193,23 @@ wb_code wbi_place_lock(const char *path, int *ret_fd, wb_error *err)
 	failed = errno;
 	close(fd);
 	if (failed == EAGAIN || failed == EACCES)
-		return WBI_FAIL(err, WB_EBUSY,
-				"this process (%ld) has the store open "
-				"already: use that one (or it is another's of "
-				"the same number: containers that share a "
-				"store must share a PID namespace)",
-				(long)getpid());
+		return place_taken(err);
 	return wbi_fail_errno(err, failed, __func__, "lock \"%s\"", path);
+}
+
+wb_code wbi_place_check_lock(const char *path, wb_error *err)
+{
+	struct flock lock = place_byte();
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), failed;
+
+	if (fd < 0)
+		return WB_OK;
+	failed = fcntl(fd, F_OFD_GETLK, &lock) ? errno : 0;
+	close(fd);
+	if (failed)
+		return wbi_fail_errno(err, failed, __func__, "ask for \"%s\"",
+				      path);
+	return lock.l_type == F_UNLCK ? WB_OK : place_taken(err);
 }
 
 wb_code wbi_place_join(const char *dir, const char *name, char *ret,
@@ -192,8 +218,9 @@ wb_code wbi_place_join(const char *dir, const char *name, char *ret,
 	int n = snprintf(ret, size, "%s/%s", dir, name);
 
 	if (n < 0 || (size_t)n >= size)
-		return WBI_FAIL(err, WB_ELIMIT, "the path \"%.100s...\" is too "
-						"long",
+		return WBI_FAIL(err, WB_ELIMIT,
+				"the path \"%.100s...\" is too "
+				"long",
 				dir);
 	return WB_OK;
 }

@@ -33,6 +33,9 @@ wb_code wbi_place_sync_parent(const char *dir, wb_error *err);
  * descriptor to give it back.
  */
 wb_code wbi_place_lock(const char *path, int *ret_fd, wb_error *err);
+/* Only: is nobody here holding it? A lock that is not there, or not to be
+ * opened, is nobody's. WB_EBUSY as above. */
+wb_code wbi_place_check_lock(const char *path, wb_error *err);
 
 /* "DIR/NAME" into ret; WB_ELIMIT if it does not fit. */
 wb_code wbi_place_join(const char *dir, const char *name, char *ret,

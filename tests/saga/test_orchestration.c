@@ -7,6 +7,8 @@
 #include "tests/support/testing.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <waybill/participant.h>
 #include <waybill/saga.h>
@@ -528,13 +530,22 @@ static void booking_goes_back(rig *r, test_place *place)
 	service_start(&r->s, BOOKING);
 }
 
+/* By another process, as the command does: this one has the store open. */
 static void booking_is_saved(rig *r, test_place *place)
 {
+	const char *dir = r->s.all[BOOKING].dir;
+	const char *copy = test_path(place->dir, "copy");
 	wb_error err = WB_ERROR_INIT;
+	int status = -1;
+	pid_t pid;
 
-	assert_ok(wbi_store_backup(r->s.all[BOOKING].dir,
-				   test_path(place->dir, "copy"), NULL, &err),
-		  err);
+	assert_code(wbi_store_backup(dir, copy, NULL, &err), WB_EBUSY, err);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(wbi_store_backup(dir, copy, NULL, &err) == WB_OK ? 0 : 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 /* It asks again, and is told again what was done: nothing is done twice. */

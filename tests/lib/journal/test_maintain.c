@@ -79,15 +79,15 @@ static void fill_relay(wb_store *store, uint64_t position)
 	wb_error err = WB_ERROR_INIT;
 
 	assert_ok(wbi_txn_begin(wb_store_env(store), false, &read, &err), err);
-	assert_ok(wbi_journal_get(&outbox, read, position, &parked.record,
-				  &err),
-		  err);
+	assert_ok(
+		wbi_journal_get(&outbox, read, position, &parked.record, &err),
+		err);
 	key.bytes = parked.record.len;
 	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), true, &txn, &err),
 		  err);
-	assert_ok(wbi_parked_put(txn, t->parked, S("k"), position, &parked,
-				 &err),
-		  err);
+	assert_ok(
+		wbi_parked_put(txn, t->parked, S("k"), position, &parked, &err),
+		err);
 	assert_ok(wbi_parked_key_put(txn, t->keys, S("k"), &key, &err), err);
 	assert_ok(wbi_held_put(txn, t->held, S("events"), &held, &err), err);
 	assert_ok(wbi_audit_add(txn, t->audit, &audit, NULL, &err), err);
@@ -157,11 +157,12 @@ static void put_hosts_tables(MDB_txn *txn, uint64_t round)
 	static char large[20000];
 	MDB_dbi dup, fixed, plain;
 
-	assert_int_equal(mdb_dbi_open(txn, "dup", MDB_CREATE | MDB_DUPSORT,
-				      &dup), 0);
+	assert_int_equal(
+		mdb_dbi_open(txn, "dup", MDB_CREATE | MDB_DUPSORT, &dup), 0);
 	assert_int_equal(mdb_dbi_open(txn, "fixed",
 				      MDB_CREATE | MDB_DUPSORT | MDB_DUPFIXED,
-				      &fixed), 0);
+				      &fixed),
+			 0);
 	assert_int_equal(mdb_dbi_open(txn, "plain", MDB_CREATE, &plain), 0);
 	for (uint64_t i = 0; i < 400; i++) {
 		uint64_t n = i % 7, id = round * 400 + i;
@@ -403,15 +404,14 @@ static void a_restore_forgets_what_the_copy_does_not_have(void **state)
 		  err);
 	assert_ok(wbi_relay_cursor_read(store, txn, &cursor, &err), err);
 	assert_int_equal(cursor.position, 50);
-	assert_ok(wbi_parked_get(txn, tables->parked, S("k"), 2, &parked,
-				 &err),
+	assert_ok(wbi_parked_get(txn, tables->parked, S("k"), 2, &parked, &err),
 		  err);
-	assert_int_equal(wbi_parked_get(txn, tables->parked, S("k"), 80,
-					&parked, &err),
-			 WB_ENOTFOUND);
-	assert_int_equal(wbi_parked_key_get(txn, tables->keys, S("k"), &key,
-					    &err),
-			 WB_ENOTFOUND);
+	assert_int_equal(
+		wbi_parked_get(txn, tables->parked, S("k"), 80, &parked, &err),
+		WB_ENOTFOUND);
+	assert_int_equal(
+		wbi_parked_key_get(txn, tables->keys, S("k"), &key, &err),
+		WB_ENOTFOUND);
 	wbi_txn_abort(txn);
 	wb_store_close(store);
 }
@@ -459,8 +459,8 @@ static void what_is_no_place_is_refused(void **state)
 		    err);
 	assert_code(wbi_store_backup(place->store, long_path, NULL, &err),
 		    WB_EIO, err);
-	assert_code(wbi_store_backup(place->store,
-				     test_path(file, "below"), NULL, &err),
+	assert_code(wbi_store_backup(place->store, test_path(file, "below"),
+				     NULL, &err),
 		    WB_ENOTFOUND, err);
 	assert_code(wbi_store_backup(place->store,
 				     test_path(place->dir, "none/copy"), NULL,
@@ -475,10 +475,25 @@ static void what_is_no_place_is_refused(void **state)
 	assert_sound(copy);
 }
 
+/* LMDB must not be opened twice by a process, not even to be read. */
+static void what_this_process_has_open_is_not_copied(void **state)
+{
+	test_place *place = *state;
+	const char *copy = test_path(place->dir, "copy");
+	wb_store *store = test_store_make(place->store);
+	wb_error err = WB_ERROR_INIT;
+
+	assert_code(wbi_store_backup(place->store, copy, NULL, &err), WB_EBUSY,
+		    err);
+	assert_int_not_equal(access(copy, F_OK), 0);
+	wb_store_close(store);
+	assert_ok(wbi_store_backup(place->store, copy, NULL, &err), err);
+}
+
 int main(void)
 {
-#define T(name)                                                               \
-	cmocka_unit_test_setup_teardown(name, test_place_setup,               \
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, test_place_setup,                \
 					test_place_teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_sound_store_has_no_findings),
@@ -492,6 +507,7 @@ int main(void)
 		T(a_restore_forgets_what_the_copy_does_not_have),
 		T(whatever_a_row_says_fsck_comes_to_an_end),
 		T(what_is_no_place_is_refused),
+		T(what_this_process_has_open_is_not_copied),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
