@@ -86,15 +86,18 @@ static bool fixture_block(void *ctx, bool blocked)
 static bool fixture_limit_body(void *ctx, size_t bytes)
 {
 	const char *ctl = getenv("WAYBILL_TEST_RABBITMQCTL");
+	size_t limit = bytes ? bytes : (size_t)128 << 20;
 	char command[1024];
 
 	(void)ctx;
 	if (!ctl)
 		return false;
+	/* RabbitMQ 3 looks it up at each channel, 4 at its own start. */
 	snprintf(command, sizeof(command),
 		 "'%s' eval 'application:set_env(rabbit, max_message_size, "
-		 "%zu).' >/dev/null",
-		 ctl, bytes ? bytes : (size_t)128 << 20);
+		 "%zu), persistent_term:put(max_message_size, %zu).' "
+		 ">/dev/null",
+		 ctl, limit, limit);
 	return fixture_run(command);
 }
 
