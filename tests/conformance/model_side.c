@@ -17,20 +17,21 @@ static uint64_t side_hash(uint64_t seed, wb_str text)
 	return wbi_hash(seed, text.len ? text.ptr : "", text.len);
 }
 
-/* Of all that a message has but its names. */
+/* Of all that a message has but its names. A table has no order (AMQP 0-9-1,
+ * 4.2.5.5), and RabbitMQ 4 sorts it. */
 static uint64_t side_print(const wb_message *m)
 {
 	const wb_str texts[] = {m->type,           m->app_id,   m->content_type,
 				m->correlation_id, m->reply_to, m->body};
 	uint64_t print = (uint64_t)m->timestamp_s * 2 + m->persistent;
+	uint64_t headers = 0;
 
 	for (size_t i = 0; i < WBI_COUNT(texts); i++)
 		print = side_hash(print, texts[i]);
-	for (size_t i = 0; i < m->header_count; i++) {
-		print = side_hash(print, m->headers[i].name);
-		print = side_hash(print, m->headers[i].value);
-	}
-	return print;
+	for (size_t i = 0; i < m->header_count; i++)
+		headers += side_hash(side_hash(0, m->headers[i].name),
+				     m->headers[i].value);
+	return print + headers;
 }
 
 static void side_note_delivery(side_connection *c, const wb_broker_event *e)
