@@ -37,7 +37,9 @@ typedef struct wb_event {
 	wb_str source;   /* URI reference; empty at append: "/" + service */
 	wb_str subject;  /* e.g. "order/42": aggregate type / aggregate id */
 	wb_str key;      /* ordering key; empty: the event is unordered */
-	wb_str content_type; /* of data, e.g. "application/json" */
+	wb_str content_type; /* of data, e.g. "application/json"; not
+				"application/cloudevents...", which says of a
+				message that its body is an event */
 	wb_str data_schema;
 	wb_str correlation_id;
 	wb_str causation_id;

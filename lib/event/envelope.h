@@ -65,6 +65,9 @@ wb_code wbi_envelope_line(const wb_event *event, char **ret_line,
 
 /* Does this content type say JSON: .../json or ...+json, any parameters? */
 bool wbi_content_type_is_json(wb_str content_type);
+/* Does a message with this content type hold the whole event in its body
+ * (CloudEvents, AMQP Protocol Binding, 3)? In any case of letters. */
+bool wbi_content_type_is_structured(wb_str content_type);
 
 /* Which of the forms a message had; tried in this order. */
 typedef enum wbi_form {

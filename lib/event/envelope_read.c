@@ -494,7 +494,7 @@ wb_code wbi_envelope_read(const wb_message *message, const wb_limits *limits,
 		return WBI_FAIL(err, WB_ELIMIT,
 				"message: body of %zu bytes, data may have %zu",
 				message->body.len, in_force.body_bytes);
-	if (begins(message->content_type, W("application/cloudevents"))) {
+	if (wbi_content_type_is_structured(message->content_type)) {
 		code = check_format(message->content_type, err);
 		if (code == WB_OK)
 			code = read_structured(&r, &in_force, err);

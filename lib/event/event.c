@@ -12,6 +12,7 @@
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/event/envelope.h"
 
 #define SHORT_STRING "an AMQP short string holds no more"
 #define DEDUPE_KEY "it is part of the key by which repeats are known"
@@ -138,9 +139,9 @@ static bool is_header_name(wb_str name)
  * participant may be written without waybill's. */
 static bool is_saga_header(wb_str name)
 {
-	static const char *const names[] = {"wbsaga",  "wbstep",     "wbop",
-					    "wbepoch", "wbdeadline", "wboutcome",
-					    "wbreason"};
+	static const char *const names[] = {
+		"wbsaga",     "wbstep",    "wbop",    "wbepoch",
+		"wbdeadline", "wboutcome", "wbreason"};
 
 	for (size_t i = 0; i < WBI_COUNT(names); i++)
 		if (wb_str_eq(name, wb_str_from(names[i])))
@@ -286,7 +287,18 @@ static wb_code check(const wb_event *event, const wb_limits *limits, bool own,
 wb_code wb_event_check(const wb_event *event, const wb_limits *limits,
 		       wb_error *err)
 {
-	return check(event, limits, false, err);
+	wb_code code = check(event, limits, false, err);
+
+	if (code == WB_OK &&
+	    wbi_content_type_is_structured(event->content_type))
+		code = WBI_FAIL(err, WB_EINVAL,
+				"attribute content_type: \"%.*s\" says that "
+				"a message holds a whole event, and consumers "
+				"would take the data for it: name what the "
+				"data is, such as \"application/json\"",
+				(int)event->content_type.len,
+				event->content_type.ptr);
+	return code;
 }
 
 wb_code wbi_event_check_own(const wb_event *event, const wb_limits *limits,

@@ -25,7 +25,12 @@ static size_t skip_string(wb_str text, size_t at)
 static wb_code look_over(wb_str text, wb_error *err)
 {
 	size_t depth = 0, values = 0;
+	const char *nul = text.len ? memchr(text.ptr, '\0', text.len) : NULL;
 
+	/* jansson passes over one behind a literal or a number at the end */
+	if (nul)
+		return WBI_FAIL(err, WB_EINVAL, "JSON: a NUL byte at byte %zu",
+				(size_t)(nul - text.ptr));
 	for (size_t at = 0; at < text.len;) {
 		char c = text.ptr[at];
 

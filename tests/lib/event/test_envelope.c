@@ -157,6 +157,10 @@ static void structured_mode_refuses_json_that_is_none(void **state)
 						    &err),
 			    WB_EINVAL, err);
 	}
+	/* As from sizeof of a literal; jansson alone would let it pass. */
+	event.data = wb_str_n("1", 2);
+	assert_code(wbi_envelope_check_structured(&event, &err), WB_EINVAL,
+		    err);
 	memset(deep, '[', 33);
 	memset(deep + 33, ']', 33);
 	event.data = wb_str_n(deep, 66);

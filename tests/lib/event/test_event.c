@@ -42,6 +42,26 @@ static void only_the_type_is_required(void **state)
 	refused(NULL, WB_EINVAL, "NULL");
 }
 
+/* Or a consumer would take its data for the event. */
+static void no_content_type_is_that_of_a_whole_event(void **state)
+{
+	static const char *const bad[] = {
+		"application/cloudevents+json", "application/cloudevents",
+		"Application/CloudEvents-batch+json; charset=utf-8"};
+	wb_event event = {.type = S("a"), .data = S("{}")};
+	wb_error err = WB_ERROR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < WBI_COUNT(bad); i++) {
+		event.content_type = wb_str_from(bad[i]);
+		refused(&event, WB_EINVAL, "content_type");
+		/* Of one that came in structured mode it may be. */
+		assert_ok(wbi_event_check_own(&event, NULL, &err), err);
+	}
+	event.content_type = S("application/cloud+json");
+	assert_ok(wb_event_check(&event, NULL, &err), err);
+}
+
 static void every_attribute_has_its_maximum(void **state)
 {
 	wb_error err = WB_ERROR_INIT;
@@ -200,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_the_type_is_required),
+		cmocka_unit_test(no_content_type_is_that_of_a_whole_event),
 		cmocka_unit_test(every_attribute_has_its_maximum),
 		cmocka_unit_test(every_attribute_is_clean_utf8),
 		cmocka_unit_test(header_names_are_cloudevents_names),
