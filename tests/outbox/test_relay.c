@@ -454,6 +454,11 @@ static void stopping_drains_and_commits(void **state)
 
 static void a_cursor_of_another_history_is_refused(void **state)
 {
+	static const struct {
+		uint64_t position;
+		const char *why;
+	} wrong[] = {{7, "the journal ends at 1"},
+		     {1, "another event stands at its position"}};
 	relay_rig *rig = rig_of(state);
 	wb_error err = WB_ERROR_INIT;
 	wb_relay *relay = NULL;
@@ -462,11 +467,17 @@ static void a_cursor_of_another_history_is_refused(void **state)
 	relay_rig_append(rig, "a", "k");
 	relay_rig_settle(rig);
 	relay_rig_kill(rig);
-	test_set_cursor(rig->store, 7, 7);
 	assert_ok(wb_memory_connect(rig->memory, &rig->broker, &err), err);
-	assert_code(wb_relay_open(rig->store, rig->broker, NULL, &relay, &err),
-		    WB_EMISMATCH, err);
-	assert_null(relay);
+	for (size_t i = 0; i < WBI_COUNT(wrong); i++) {
+		test_set_cursor(rig->store, wrong[i].position,
+				wrong[i].position);
+		assert_int_equal(wb_relay_open(rig->store, rig->broker, NULL,
+					       &relay, &err),
+				 WB_EMISMATCH);
+		assert_non_null(strstr(err.text, wrong[i].why));
+		assert_null(relay);
+		wb_error_clear(&err);
+	}
 	relay_rig_fini(rig);
 }
 
