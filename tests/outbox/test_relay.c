@@ -269,6 +269,61 @@ static void an_accepting_route_counts_what_is_not_routed(void **state)
 	relay_rig_fini(rig);
 }
 
+static void what_was_held_is_accepted_unrouted_too(void **state)
+{
+	const wb_route route = {.type = "other.#",
+				.exchange = "other",
+				.unroutable = WB_UNROUTABLE_ACCEPT};
+	wb_declaration other = {.kind = WB_TOPOLOGY_EXCHANGE,
+				.name = wb_str_from("other"),
+				.exchange_type = wb_str_from("topic")};
+	relay_rig *rig = rig_of(state);
+
+	relay_rig_routes(rig, &route, 1);
+	relay_rig_start(rig);
+	relay_rig_append(rig, "other.a", "y");
+	relay_rig_append(rig, "other.a", "y");
+	relay_rig_settle(rig);
+	assert_true(wb_relay_get_stat(rig->relay).held > 0);
+	relay_rig_declare(rig, &other); /* and nothing is bound to it */
+	relay_rig_run(rig, 6000);
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).held, 0);
+	assert_int_equal(wb_relay_get_stat(rig->relay).parked, 0);
+	assert_int_equal(wb_relay_get_stat(rig->relay).unrouted, 2);
+	relay_rig_fini(rig);
+}
+
+/* Set aside under another route, and given back under this one. */
+static void what_is_released_is_accepted_unrouted_too(void **state)
+{
+	const wb_route route = {.type = "audit.#",
+				.unroutable = WB_UNROUTABLE_ACCEPT};
+	relay_rig *rig = rig_of(state);
+	wb_error err = WB_ERROR_INIT;
+
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 1);
+	relay_rig_append(rig, "audit.seen", "k");
+	relay_rig_settle(rig);
+	assert_int_equal(wb_relay_get_stat(rig->relay).parked, 1);
+	relay_rig_kill(rig);
+	relay_rig_routes(rig, &route, 1);
+	relay_rig_start(rig);
+	relay_rig_run(rig, 2);
+	wb_memory_return_next(rig->memory, 1);
+	assert_ok(wbi_parked_retry(rig->store, S("k"), 0, &operator, & err),
+		  err);
+	relay_rig_settle(rig);
+	assert_string_equal(relay_rig_arrived(rig), "");
+	assert_int_equal(wb_relay_get_stat(rig->relay).unrouted, 1);
+	assert_int_equal(wbi_parked_retry(rig->store, S("k"), 0, &operator,
+					  NULL),
+			 WB_ENOTFOUND);
+	relay_rig_fini(rig);
+}
+
 static void a_missing_exchange_holds_its_events_only(void **state)
 {
 	const wb_route route = {.type = "other.#", .exchange = "other"};
@@ -498,6 +553,8 @@ int main(void)
 		T(parked_events_survive_the_relay),
 		T(a_released_event_that_is_returned_parks_again),
 		T(an_accepting_route_counts_what_is_not_routed),
+		T(what_was_held_is_accepted_unrouted_too),
+		T(what_is_released_is_accepted_unrouted_too),
 		T(a_missing_exchange_holds_its_events_only),
 		T(a_hold_ends_under_a_steady_backlog),
 		T(held_events_follow_routes_that_are_mended),
