@@ -303,14 +303,15 @@ static void models_start(sim_models *m)
 }
 
 /* What is promoted has all that readers may have seen, unless that was of a
- * history that is no more. An older one may be gone back to. */
+ * history that is no more. An older one may be gone back to, and a new one
+ * promoted over that in the same step. */
 static void models_see_position(sim_models *m, sim_model *model,
 				const wb_projector_stat *stat)
 {
 	bool mismatch = stat->state == WB_PROJECTOR_STUCK &&
 			stat->error.code == WB_EMISMATCH;
 
-	if (stat->generation > model->newest &&
+	if (stat->generation > model->newest && !model->may_go_back &&
 	    stat->position < model->position)
 		sim_fail(m->world,
 			 "%s: generation %u is live at %llu, %llu was seen",
@@ -319,6 +320,8 @@ static void models_see_position(sim_models *m, sim_model *model,
 			 (unsigned long long)model->position);
 	if (stat->generation > model->newest)
 		model->newest = stat->generation;
+	if (stat->generation != model->generation)
+		model->may_go_back = false;
 	model->position = mismatch ? 0 : stat->position;
 }
 
@@ -372,6 +375,8 @@ static void models_ask(sim_models *m, sim_model *model, wb_projection_verb verb)
 			50 + (uint32_t)seeded_random_below(&m->random, 500);
 	code = wb_projector_ask(model->projector, &request, &err);
 	m->tally.requests += code == WB_OK;
+	if (code == WB_OK && verb == WB_PROJECTION_ROLLBACK)
+		model->may_go_back = true;
 	if (code != WB_OK && code != WB_EBUSY)
 		sim_fail(m->world, "asking the projector: %s", err.text);
 	sim_log(m->world, "%s: asked for %d", model->projection.name,

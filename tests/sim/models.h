@@ -45,6 +45,7 @@ typedef struct sim_model {
 	wb_projector *projector; /* NULL: it does not run */
 	uint32_t generation;     /* as last seen */
 	uint32_t newest;         /* the newest that was live */
+	bool may_go_back;        /* asked to; no flip was seen since */
 	uint64_t position;       /* what readers may have seen; 0: anything */
 } sim_model;
 
