@@ -69,7 +69,7 @@ static void check_undoes(flow_check *c)
 			continue;
 		}
 		target = check_reaction(c, undone);
-		if (strcmp(target->service, r->service))
+		if (strcmp(target->service, r->service) != 0)
 			wbi_found(
 				&c->findings, "undoes-foreign", r->step,
 				"%s of %s undoes %s of %s; a service can take "
