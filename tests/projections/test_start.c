@@ -75,6 +75,35 @@ static void a_projection_holds_back_what_it_has_not_read(void **state)
 	rig_fini(&r);
 }
 
+/* Nor what a rebuild has not read, from its first step on. */
+static void a_rebuild_holds_back_all_that_it_will_read(void **state)
+{
+	char live[33], built[33];
+	uint64_t first, head;
+	wb_error err = WB_ERROR_INIT;
+	rig r;
+
+	rig_init(&r, *state, WB_ON_ERROR_STOP);
+	r.options.batch_max = 5;
+	rig_append_many(&r, 100, 10);
+	rig_open(&r);
+	rig_settle(&r);
+	rig_rebuild(&r, false);
+	while (wb_projector_get_stat(r.projector).building == 0)
+		assert_ok(wb_projector_step(r.projector, true, &err), err);
+	test_set_cursor(r.store, 100, 100);
+	for (int i = 0; i < 200; i++)
+		rig_append(&r, "a", "x");
+	test_range(r.store, &first, &head);
+	assert_int_equal(first, 1);
+	assert_int_equal(head, 300);
+	rig_settle(&r);
+	rig_digest(&r, 1, live);
+	rig_digest(&r, 2, built);
+	assert_string_equal(live, built);
+	rig_fini(&r);
+}
+
 int main(void)
 {
 #define T(name)                                                               \
@@ -83,6 +112,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_pruned_journal_needs_a_snapshot),
 		T(a_projection_holds_back_what_it_has_not_read),
+		T(a_rebuild_holds_back_all_that_it_will_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
