@@ -80,6 +80,39 @@ static void an_external_handler_can_stop(void **state)
 	rig_end(r);
 }
 
+static wb_code note_the_attempt(rig_probe *p, wb_call *call,
+				const wb_event *event, wb_error *err)
+{
+	(void)event;
+	if (wb_call_position(call) != 4)
+		return WB_OK;
+	p->data[0] = (int)wb_call_attempt(call);
+	return p->data[1] ? wb_stop(err, "the account is closed") : WB_OK;
+}
+
+/* However often it is told: it is the consumer that was stopped. */
+static void a_call_that_stops_is_no_attempt(void **state)
+{
+	rig *r = rig_begin(state);
+	rig_probe *a = rig_add(r, "a", WB_EXTERNAL);
+
+	a->behave = note_the_attempt;
+	a->data[1] = 1;
+	rig_append_many(r, 20, 20);
+	rig_open(r);
+	rig_run(r);
+	assert_int_equal(a->data[0], 1);
+	rig_reopen(r);
+	rig_run(r);
+	assert_int_equal(a->data[0], 1);
+	a->data[1] = 0;
+	rig_reopen(r);
+	rig_run(r);
+	assert_int_equal(a->data[0], 1);
+	assert_int_equal(rig_consumer(r, "a").handled, 20);
+	rig_end(r);
+}
+
 static wb_code emit_without_end(rig_probe *p, wb_call *call,
 				const wb_event *event, wb_error *err)
 {
@@ -413,6 +446,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_external_calls_emit_comes_with_their_outcome),
 		TEST(an_external_handler_can_stop),
+		TEST(a_call_that_stops_is_no_attempt),
 		TEST(what_an_external_call_may_emit_is_bounded),
 		TEST(how_many_bytes_it_may_emit_is_bounded),
 		TEST(what_was_begun_and_not_made_is_given_back),
