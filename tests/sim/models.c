@@ -329,6 +329,8 @@ static void models_see(sim_models *m, sim_model *model)
 {
 	wb_projector_stat stat = wb_projector_get_stat(model->projector);
 
+	if (stat.state == WB_PROJECTOR_BLOCKED && stat.position == 0)
+		return; /* it may not even have opened what is live */
 	models_see_position(m, model, &stat);
 	if (stat.generation != model->generation && model->generation > 0) {
 		m->tally.flips++;
