@@ -16,6 +16,9 @@
  */
 #include "saga/machine.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "lib/base/assert.h"
 
 /* ---- the lists ----------------------------------------------------------- */
@@ -705,4 +708,17 @@ const char *wbi_parking_name(uint8_t parking)
 					    "definition"};
 
 	return parking < WBI_COUNT(names) ? names[parking] : "unknown";
+}
+
+/* ---- the types of commands and of their replies -------------------------- */
+
+bool wbi_command_fits(const char *type)
+{
+	return !type || strlen(type) <= WBI_COMMAND_TYPE_MAX;
+}
+
+void wbi_reply_type(const char *command, char ret[WBI_REPLY_TYPE_MAX + 1])
+{
+	snprintf(ret, WBI_REPLY_TYPE_MAX + 1, "%.*s.reply",
+		 WBI_COMMAND_TYPE_MAX, command);
 }

@@ -15,7 +15,8 @@
 
 enum {
 	WBI_SAGA_STEPS_MAX = 64,
-	WBI_COMMAND_TYPE_MAX = 249, /* ".reply" goes behind it: 255 in all */
+	WBI_COMMAND_TYPE_MAX = 249, /* ".reply" goes behind it */
+	WBI_REPLY_TYPE_MAX = 255,
 	WBI_MACHINE_ACTIONS = 4,
 	WBI_ATTEMPTS_DO = 3,
 	WBI_ATTEMPTS_RETRIABLE = 20,
@@ -149,5 +150,12 @@ bool wbi_step_has_undo(const wb_step *step);
 const char *wbi_at_name(uint8_t at); /* static, "unknown" */
 const char *wbi_saga_status_name(uint8_t status);
 const char *wbi_parking_name(uint8_t parking);
+
+/* ---- the types of commands and of their replies -------------------------- */
+
+/* Is there room for ".reply" behind it? NULL, none at all, fits. */
+bool wbi_command_fits(const char *type);
+/* What a reply to the command, which fits, is called; into ret. */
+void wbi_reply_type(const char *command, char ret[WBI_REPLY_TYPE_MAX + 1]);
 
 #endif

@@ -68,12 +68,12 @@ typedef struct reply {
 
 /* The event of a reply, into *ret; borrows from `r` and the arrays. */
 static void reply_event(const reply *r, wb_header headers[6], char epoch[16],
-			char type[256], wb_event *ret)
+			char type[WBI_REPLY_TYPE_MAX + 1], wb_event *ret)
 {
 	size_t count = 0;
 
 	snprintf(epoch, 16, "%" PRIu32, r->epoch);
-	snprintf(type, 256, "%.*s.reply", WBI_COMMAND_TYPE_MAX, r->command);
+	wbi_reply_type(r->command, type);
 	headers[count++] = (wb_header){wb_str_from("wbsaga"), r->saga};
 	headers[count++] = (wb_header){wb_str_from("wbstep"), r->step};
 	headers[count++] = (wb_header){wb_str_from("wbop"), wb_str_from(r->op)};
@@ -126,7 +126,7 @@ static wb_code command_answer(wb_call *call, const command_call *c,
 		   .data = data,
 		   .reply_to = c->event->reply_to,
 		   .epoch = c->epoch};
-	char epoch[16], type[256];
+	char epoch[16], type[WBI_REPLY_TYPE_MAX + 1];
 	wb_header headers[6];
 	wb_event event;
 
@@ -394,12 +394,6 @@ static wb_code participant_open(const wb_handler *self, wb_store *store,
 	return p->declared->open(&p->facade, store, txn, ret_state, err);
 }
 
-/* A type that it has none of is none that is too long. */
-static bool participant_fits(const char *type)
-{
-	return !type || strlen(type) <= WBI_COMMAND_TYPE_MAX;
-}
-
 static wb_code participant_check(const wb_participant *p, wb_error *err)
 {
 	if (!p || p->size != sizeof(*p) || !p->name || !p->commands ||
@@ -419,8 +413,8 @@ static wb_code participant_check(const wb_participant *p, wb_error *err)
 				"a type and a function, and both for "
 				"its undo or neither",
 				p->name, i + 1, c->type ? c->type : "");
-		if (!participant_fits(c->type) || !participant_fits(c->undo) ||
-		    !participant_fits(c->probe))
+		if (!wbi_command_fits(c->type) || !wbi_command_fits(c->undo) ||
+		    !wbi_command_fits(c->probe))
 			return WBI_FAIL(
 				err, WB_EINVAL,
 				"participant %s: command %zu (%.64s): its "
@@ -597,7 +591,7 @@ static wb_code later_emit(wb_store *store, MDB_txn *txn,
 		   .data = data,
 		   .reply_to = row->reply_to,
 		   .epoch = row->epoch};
-	char epoch[16], type[256];
+	char epoch[16], type[WBI_REPLY_TYPE_MAX + 1];
 	wb_header headers[6];
 	wb_event event;
 	wb_outbox *outbox;

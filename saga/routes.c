@@ -15,6 +15,7 @@
 #include "lib/base/error.h"
 #include "lib/base/text.h"
 #include "lib/base/topic.h"
+#include "saga/machine.h"
 
 typedef struct routing {
 	const wb_saga_routing *from;
@@ -74,17 +75,18 @@ static wb_code routing_command(routing *r, const char *type, wb_error *err)
 static wb_code routing_reply(routing *r, const char *command, wb_error *err)
 {
 	wb_route route = {.exchange = "", .routing_key = "{reply_to}"};
-	char type[256];
+	char type[WBI_REPLY_TYPE_MAX + 1];
 	wb_code code;
 
 	if (!command)
 		return WB_OK;
-	if (snprintf(type, sizeof(type), "%s.reply", command) >=
-	    (int)sizeof(type))
+	if (!wbi_command_fits(command))
 		return WBI_FAIL(err, WB_EINVAL,
 				"routes: command \"%.64s...\" is longer than "
-				"249 bytes: its reply's type has 255 at most",
-				command);
+				"%d bytes: its reply's type has %d at most",
+				command, WBI_COMMAND_TYPE_MAX,
+				WBI_REPLY_TYPE_MAX);
+	wbi_reply_type(command, type);
 	if (routing_knows(r, type))
 		return WB_OK;
 	route.type = wbi_text_dup(wb_str_from(type));

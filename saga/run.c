@@ -102,7 +102,8 @@ static wbi_barrier_scope run_scope(const run *r)
 				   .keep_us = (int64_t)(keep_s * 1000000)};
 }
 
-static void run_awaits(const run *r, wbi_saga_row *row, char text[300])
+static void run_awaits(const run *r, wbi_saga_row *row,
+		       char text[WBI_REPLY_TYPE_MAX + 1])
 {
 	const wbi_machine *m = &r->machine;
 	const wb_step *step;
@@ -117,13 +118,13 @@ static void run_awaits(const run *r, wbi_saga_row *row, char text[300])
 	step = run_step(r, m->current);
 	row->step = wb_str_from(step->name);
 	if (m->status == WB_SAGA_RUNNING && step->command) {
-		snprintf(text, 300, "%s.reply",
-			 m->steps[m->current].at == WBI_AT_PROBING
-				 ? step->probe
-				 : step->command);
+		wbi_reply_type(m->steps[m->current].at == WBI_AT_PROBING
+				       ? step->probe
+				       : step->command,
+			       text);
 		row->awaits = wb_str_from(text);
 	} else if (m->status == WB_SAGA_COMPENSATING && step->undo) {
-		snprintf(text, 300, "%s.reply", step->undo);
+		wbi_reply_type(step->undo, text);
 		row->awaits = wb_str_from(text);
 	}
 }
@@ -133,7 +134,7 @@ static wb_code run_store(run *r, wb_error *err)
 	uint8_t bytes[WBI_MACHINE_BYTES_MAX];
 	wbi_barrier_scope scope = run_scope(r);
 	wbi_saga_row row = r->old;
-	char awaits[300];
+	char awaits[WBI_REPLY_TYPE_MAX + 1];
 	wb_code code;
 
 	row.status = r->machine.status;
