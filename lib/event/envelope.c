@@ -9,7 +9,6 @@
 #include "lib/event/envelope.h"
 
 #include <stdlib.h>
-#include <strings.h>
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
@@ -174,14 +173,6 @@ bool wbi_content_type_is_json(wb_str content_type)
 	while (media.len > 0 && media.ptr[media.len - 1] == ' ')
 		media.len--;
 	return ends_in(media, "/json") || ends_in(media, "+json");
-}
-
-bool wbi_content_type_is_structured(wb_str content_type)
-{
-	static const wb_str prefix = LITERAL("application/cloudevents");
-
-	return content_type.len >= prefix.len &&
-	       !strncasecmp(content_type.ptr, prefix.ptr, prefix.len);
 }
 
 wb_code wbi_envelope_check_structured(const wb_event *event, wb_error *err)
@@ -364,7 +355,8 @@ static bool line_can_hold(const wb_event *event)
 	if (!wbi_content_type_is_json(event->content_type) || data.len == 0)
 		return false;
 	if (memchr(data.ptr, '\n', data.len) ||
-	    memchr(data.ptr, '\r', data.len) || memchr(" \t", data.ptr[0], 2) ||
+	    memchr(data.ptr, '\r', data.len) ||
+	    memchr(" \t", data.ptr[0], 2) ||
 	    memchr(" \t", data.ptr[data.len - 1], 2) ||
 	    wb_str_eq(data, wb_str_from("null")))
 		return false;

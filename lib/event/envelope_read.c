@@ -458,6 +458,11 @@ static wb_code finish(struct reading *r, const wb_limits *limits, wb_error *err)
 	return wbi_event_check_own(event, limits, err);
 }
 
+bool wbi_content_type_is_structured(wb_str content_type)
+{
+	return begins(content_type, W("application/cloudevents"));
+}
+
 /* application/cloudevents...: is it the one format we read? */
 static wb_code check_format(wb_str content_type, wb_error *err)
 {

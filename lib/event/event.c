@@ -139,9 +139,9 @@ static bool is_header_name(wb_str name)
  * participant may be written without waybill's. */
 static bool is_saga_header(wb_str name)
 {
-	static const char *const names[] = {
-		"wbsaga",     "wbstep",    "wbop",    "wbepoch",
-		"wbdeadline", "wboutcome", "wbreason"};
+	static const char *const names[] = {"wbsaga",  "wbstep",     "wbop",
+					    "wbepoch", "wbdeadline", "wboutcome",
+					    "wbreason"};
 
 	for (size_t i = 0; i < WBI_COUNT(names); i++)
 		if (wb_str_eq(name, wb_str_from(names[i])))
@@ -252,6 +252,22 @@ static wb_code check_headers(const wb_event *event, const wb_limits *limits,
 	return code;
 }
 
+/* Of one that came in structured mode it may be: `own`. */
+static wb_code check_content_type(const wb_event *event, bool own,
+				  wb_error *err)
+{
+	wb_str type = event->content_type;
+
+	if (own || !wbi_content_type_is_structured(type))
+		return WB_OK;
+	return WBI_FAIL(err, WB_EINVAL,
+			"attribute content_type: \"%.*s\" says that a message "
+			"holds a whole event, and consumers would take the "
+			"data for it: name what the data is, such as "
+			"\"application/json\"",
+			(int)type.len, type.ptr);
+}
+
 static wb_code check(const wb_event *event, const wb_limits *limits, bool own,
 		     wb_error *err)
 {
@@ -281,24 +297,13 @@ static wb_code check(const wb_event *event, const wb_limits *limits, bool own,
 		return WBI_FAIL(err, WB_ELIMIT,
 				"data: %zu bytes, at most %zu are accepted",
 				event->data.len, in_force.body_bytes);
-	return WB_OK;
+	return check_content_type(event, own, err);
 }
 
 wb_code wb_event_check(const wb_event *event, const wb_limits *limits,
 		       wb_error *err)
 {
-	wb_code code = check(event, limits, false, err);
-
-	if (code == WB_OK &&
-	    wbi_content_type_is_structured(event->content_type))
-		code = WBI_FAIL(err, WB_EINVAL,
-				"attribute content_type: \"%.*s\" says that "
-				"a message holds a whole event, and consumers "
-				"would take the data for it: name what the "
-				"data is, such as \"application/json\"",
-				(int)event->content_type.len,
-				event->content_type.ptr);
-	return code;
+	return check(event, limits, false, err);
 }
 
 wb_code wbi_event_check_own(const wb_event *event, const wb_limits *limits,

@@ -25,12 +25,7 @@ static size_t skip_string(wb_str text, size_t at)
 static wb_code look_over(wb_str text, wb_error *err)
 {
 	size_t depth = 0, values = 0;
-	const char *nul = text.len ? memchr(text.ptr, '\0', text.len) : NULL;
 
-	/* jansson passes over one behind a literal or a number at the end */
-	if (nul)
-		return WBI_FAIL(err, WB_EINVAL, "JSON: a NUL byte at byte %zu",
-				(size_t)(nul - text.ptr));
 	for (size_t at = 0; at < text.len;) {
 		char c = text.ptr[at];
 
@@ -38,6 +33,10 @@ static wb_code look_over(wb_str text, wb_error *err)
 			at = skip_string(text, at);
 			continue;
 		}
+		/* jansson passes over one behind a number or a literal */
+		if (c == '\0')
+			return WBI_FAIL(err, WB_EINVAL,
+					"JSON: a NUL at byte %zu", at);
 		if ((c == ']' || c == '}') && depth > 0)
 			depth--;
 		if (c == '[' || c == '{')
