@@ -47,7 +47,7 @@ fuzz() {
 	ASAN_OPTIONS=detect_leaks=${FUZZ_LEAKS:-1}:handle_abort=1 \
 		nice -n 19 "tests/fuzz/fuzz_$1" "$top/found/$1" \
 		"$src/tests/fuzz/corpus/$1" \
-		-max_total_time="$2" -max_len=4096 -timeout=60 \
+		-max_total_time="$2" -max_len=4096 -timeout=20 \
 		-rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 \
 		-artifact_prefix="$top/crashes/$1-" \
 		>"$top/$1.log" 2>&1 || status=$?
