@@ -95,15 +95,17 @@ static wb_code models_apply(wb_model *model, const wb_event *event,
 	const sim_models *m = projection->ctx;
 	uint64_t number = sim_event_number(event->id);
 	bool for_ever = projection->on_error == WB_ON_ERROR_SKIP;
+	const char *changed;
 	wb_code code = models_fold(model, number, event->key, event->data.len,
 				   err);
 
 	if (code != WB_OK)
 		return code;
-	if (sim_content_differs(event))
+	changed = sim_content_differs(event);
+	if (changed)
 		sim_fail(m->world, "%s: '%.*s' has changed on its way: %s",
 			 projection->name, (int)event->id.len, event->id.ptr,
-			 sim_content_differs(event));
+			 changed);
 	if (models_poison(number) && (for_ever || !m->mended))
 		return wb_error_set(err, WB_EREJECTED, 0, __func__, "poison");
 	return WB_OK;
