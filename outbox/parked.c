@@ -56,26 +56,6 @@ wb_code wbi_parked_add(MDB_txn *txn, const wbi_relay_tables *tables,
 	return code;
 }
 
-/* The position of the key's first row; WB_ENOTFOUND: it has none. */
-static wb_code parked_first(MDB_txn *txn, const wbi_relay_tables *tables,
-			    wb_str key, uint64_t *ret, wb_error *err)
-{
-	wbi_parked_row_key from = wbi_parked_row_key_of(key, 0);
-	wb_str at = wb_str_n(from.bytes, from.len), found, row;
-	wbi_cursor *cursor;
-	wb_code code = wbi_cursor_open(txn, tables->parked, &cursor, err);
-
-	if (code != WB_OK)
-		return code;
-	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
-	if (code == WB_OK)
-		code = wbi_parked_row_key_parse(at, &found, ret, err);
-	if (code == WB_OK && !wb_str_eq(found, key))
-		code = WB_ENOTFOUND;
-	wbi_cursor_close(cursor);
-	return code;
-}
-
 wb_code wbi_parked_remove(MDB_txn *txn, const wbi_relay_tables *tables,
 			  wb_str key, uint64_t position, wb_error *err)
 {
@@ -100,7 +80,8 @@ wb_code wbi_parked_remove(MDB_txn *txn, const wbi_relay_tables *tables,
 		return code;
 	if (keyed.count == 0)
 		return wbi_parked_key_del(txn, tables->keys, key, err);
-	code = parked_first(txn, tables, key, &keyed.first_position, err);
+	code = wbi_parked_first(txn, tables->parked, key,
+				&keyed.first_position, err);
 	if (code == WB_ENOTFOUND)
 		return WBI_FAIL(err, WB_ECORRUPT,
 				"a key has fewer parked events than it says: "

@@ -169,6 +169,25 @@ wb_code wbi_parked_del(MDB_txn *txn, wbi_table parked, wb_str key,
 	return wbi_del(txn, parked, parked_str(&k), err);
 }
 
+wb_code wbi_parked_first(MDB_txn *txn, wbi_table parked, wb_str key,
+			 uint64_t *ret, wb_error *err)
+{
+	wbi_parked_row_key from = wbi_parked_row_key_of(key, 0);
+	wb_str at = parked_str(&from), found, row;
+	wbi_cursor *cursor;
+	wb_code code = wbi_cursor_open(txn, parked, &cursor, err);
+
+	if (code != WB_OK)
+		return code;
+	code = wbi_cursor_move(cursor, WBI_SEEK, &at, &row, err);
+	if (code == WB_OK)
+		code = wbi_parked_row_key_parse(at, &found, ret, err);
+	if (code == WB_OK && !wb_str_eq(found, key))
+		code = WB_ENOTFOUND;
+	wbi_cursor_close(cursor);
+	return code;
+}
+
 /* ---- relay.keys --------------------------------------------------------- */
 
 wb_code wbi_parked_key_put(MDB_txn *txn, wbi_table keys, wb_str key,

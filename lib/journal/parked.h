@@ -74,6 +74,9 @@ wb_code wbi_parked_get(MDB_txn *txn, wbi_table parked, wb_str key,
 		       uint64_t position, wbi_parked *ret, wb_error *err);
 wb_code wbi_parked_del(MDB_txn *txn, wbi_table parked, wb_str key,
 		       uint64_t position, wb_error *err);
+/* The position of a key's first row; WB_ENOTFOUND: it has none. */
+wb_code wbi_parked_first(MDB_txn *txn, wbi_table parked, wb_str key,
+			 uint64_t *ret, wb_error *err);
 wb_code wbi_parked_decode(wb_str row_key, wb_str row, wbi_parked *ret,
 			  wb_error *err);
 

@@ -28,6 +28,12 @@ typedef struct wbi_walk_sums {
 	uint64_t barriers, barrier_expiries, barrier_sum;
 } wbi_walk_sums;
 
+/* The parked events of the key that the walk is at, which its row must match. */
+typedef struct wbi_walk_parked {
+	wb_str key; /* in the map */
+	uint64_t count, bytes, first;
+} wbi_walk_parked;
+
 typedef struct wbi_walk {
 	const wbi_walk_output *output;
 	const char *dir;
@@ -42,6 +48,7 @@ typedef struct wbi_walk {
 	struct wbi_walk_streams *streams;
 	wbi_seen_sum seen;
 	wbi_walk_sums sagas;
+	wbi_walk_parked parked;
 	wbi_check_result result;
 	uint64_t total;
 	int64_t told_us;

@@ -10,11 +10,61 @@
 
 #include "lib/base/assert.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/event/record.h"
 #include "lib/journal/journal.h"
 #include "lib/journal/parked.h"
 
 /* ---- the relay's tables ------------------------------------------------- */
+
+/* The row of a key all of whose parked events were seen: without it, later
+ * events of the key would be sent before them. */
+static wb_code walk_parked_key(wbi_walk *w, wb_error *err)
+{
+	const wbi_walk_parked *seen = &w->parked;
+	wbi_parked_key row = {.count = 0};
+	wb_error cause = WB_ERROR_INIT;
+	char shown[300];
+	wb_code code;
+
+	if (seen->count == 0)
+		return WB_OK;
+	code = wbi_parked_key_get(w->relay_txn, w->relay_tables.keys, seen->key,
+				  &row, &cause);
+	if (code == WB_ECORRUPT || code == WB_EVERSION)
+		return WB_OK; /* found with the keys */
+	if (code != WB_OK && code != WB_ENOTFOUND) {
+		wbi_error_pass(err, &cause);
+		return code;
+	}
+	if (row.count == seen->count && row.bytes == seen->bytes &&
+	    row.first_position == seen->first)
+		return WB_OK;
+	wbi_walk_finding(w, WB_ECORRUPT, seen->first,
+			 "key '%s': %" PRIu64 " parked events of %" PRIu64
+			 " bytes from position %" PRIu64
+			 " on, but relay.keys says %" PRIu64 " of %" PRIu64
+			 " bytes from %" PRIu64 " on",
+			 wbi_text_show(seen->key, shown, sizeof(shown)),
+			 seen->count, seen->bytes, seen->first, row.count,
+			 row.bytes, row.first_position);
+	return WB_OK;
+}
+
+/* One more parked event: of the same key as the last, or the first of its. */
+static wb_code walk_parked_count(wbi_walk *w, wb_str key, uint64_t position,
+				 size_t bytes, wb_error *err)
+{
+	wb_code code = WB_OK;
+
+	if (w->parked.count == 0 || !wb_str_eq(w->parked.key, key)) {
+		code = walk_parked_key(w, err);
+		w->parked = (wbi_walk_parked){.key = key, .first = position};
+	}
+	w->parked.count++;
+	w->parked.bytes += bytes;
+	return code;
+}
 
 static wb_code walk_parked(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 {
@@ -30,6 +80,9 @@ static wb_code walk_parked(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 	if (code != WB_OK)
 		return code;
 	w->result.parked++;
+	code = walk_parked_count(w, ordering, position, parked.record.len, err);
+	if (code != WB_OK)
+		return code;
 	if (parked.reason == WBI_PARK_CORRUPT)
 		return WB_OK; /* kept as it was found */
 	code = wbi_walk_record(parked.record, &event, &inside, err);
@@ -52,10 +105,19 @@ static wb_code walk_parked(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 static wb_code walk_key(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
 {
 	wbi_parked_key parked;
+	uint64_t first;
 	wb_str ordering;
+	char shown[300];
+	wb_code code = wbi_parked_key_decode(key, row, &ordering, &parked, err);
 
-	(void)w;
-	return wbi_parked_key_decode(key, row, &ordering, &parked, err);
+	if (code == WB_OK)
+		code = wbi_parked_first(w->relay_txn, w->relay_tables.parked,
+					ordering, &first, err);
+	if (code == WB_ENOTFOUND)
+		return WBI_FAIL(err, WB_ECORRUPT,
+				"key '%s' has no parked event",
+				wbi_text_show(ordering, shown, sizeof(shown)));
+	return code;
 }
 
 static wb_code walk_held(wbi_walk *w, wb_str key, wb_str row, wb_error *err)
@@ -100,7 +162,8 @@ wb_code wbi_walk_relay(wbi_walk *w, wb_error *err)
 	w->file = WBI_WALK_RELAY;
 	for (size_t i = 0; i < WBI_COUNT(tables) && code == WB_OK; i++)
 		code = wbi_walk_table(w, w->relay_txn, &tables[i], err);
-	return code;
+	w->table = "relay.parked";
+	return code == WB_OK ? walk_parked_key(w, err) : code; /* the last */
 }
 
 /* ---- the cursor against the journal ------------------------------------- */

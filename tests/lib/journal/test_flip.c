@@ -204,6 +204,7 @@ static void make_small(const char *dir)
 	const wbi_relay_tables *t = wbi_store_relay_tables(store);
 	wbi_relay_status status = {.pid = 1, .connected = S("somewhere")};
 	wbi_parked parked = {.reason = WBI_PARK_CORRUPT, .record = S("x")};
+	wbi_parked_key key = {.count = 3, .bytes = 3, .first_position = 1};
 	MDB_txn *txn = NULL;
 	wb_error err = WB_ERROR_INIT;
 
@@ -217,6 +218,7 @@ static void make_small(const char *dir)
 		assert_ok(wbi_parked_put(txn, t->parked, S("k"), i, &parked,
 					 &err),
 			  err);
+	assert_ok(wbi_parked_key_put(txn, t->keys, S("k"), &key, &err), err);
 	assert_ok(wbi_relay_status_put(txn, t->status, &status, &err), err);
 	assert_ok(wbi_txn_commit(txn, &err), err);
 	wb_store_close(store);

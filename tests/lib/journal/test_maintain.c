@@ -330,6 +330,63 @@ static void a_cursor_that_does_not_fit_is_found(void **state)
 	assert_found(place->store, "past the journal's head 10");
 }
 
+/* Events that are parked under `key`, and no row of the key unless `row`. */
+static void park(const char *dir, const char *key, unsigned count,
+		 const wbi_parked_key *row)
+{
+	wb_store *store = test_store_open(dir);
+	const wbi_relay_tables *t = wbi_store_relay_tables(store);
+	wbi_parked parked = {.reason = WBI_PARK_CORRUPT, .record = S("xyz")};
+	wb_error err = WB_ERROR_INIT;
+	MDB_txn *txn = NULL;
+
+	assert_ok(wbi_txn_begin(wbi_store_relay_env(store), true, &txn, &err),
+		  err);
+	for (unsigned i = 0; i < count; i++)
+		assert_ok(wbi_parked_put(txn, t->parked, wb_str_from(key),
+					 5 + i, &parked, &err),
+			  err);
+	if (row)
+		assert_ok(wbi_parked_key_put(txn, t->keys, wb_str_from(key),
+					     row, &err),
+			  err);
+	assert_ok(wbi_txn_commit(txn, &err), err);
+	wb_store_close(store);
+}
+
+static void parked_events_and_their_keys_must_agree(void **state)
+{
+	static const wbi_parked_key good = {.count = 2,
+					    .bytes = 6,
+					    .first_position = 5};
+	static const struct {
+		const char *key, *words;
+		wbi_parked_key row;
+	} wrong[] = {
+		{"a", "'a': 2 parked events of 6 bytes from position 5 on, but "
+		      "relay.keys says 1 of 6 bytes from 5 on", {0, 1, 6, 5, 0}},
+		{"a", "says 2 of 7 bytes", {0, 2, 7, 5, 0}},
+		{"a", "bytes from 6 on", {0, 2, 6, 6, 0}},
+		{"zz", "says 3 of 6 bytes", {0, 3, 6, 5, 0}}, /* the last */
+		{"", "key '': 2 parked", {0, 3, 6, 5, 0}},
+	};
+	test_place *place = *state;
+
+	make_filled(place->store, 10);
+	park(place->store, "none", 0, &good);
+	assert_found(place->store, "key 'none' has no parked event");
+	park(place->store, "none", 2, NULL);
+	assert_sound(place->store);
+	for (size_t i = 0; i < WBI_COUNT(wrong); i++) {
+		park(place->store, wrong[i].key, 2, &wrong[i].row);
+		assert_found(place->store, wrong[i].words);
+		park(place->store, wrong[i].key, 2, &good);
+		assert_sound(place->store);
+	}
+	park(place->store, "lost", 2, NULL);
+	assert_found(place->store, "says 0 of 0 bytes from 0 on");
+}
+
 enum { WRITES_MAX = 2000 }; /* a snapshot may keep every page of all of them */
 
 static void a_backup_is_whole_while_another_process_writes(void **state)
@@ -510,6 +567,7 @@ int main(void)
 		T(a_missing_record_is_found_with_both_sides),
 		T(files_that_are_cut_off_or_foreign_are_found),
 		T(a_cursor_that_does_not_fit_is_found),
+		T(parked_events_and_their_keys_must_agree),
 		T(a_backup_is_whole_while_another_process_writes),
 		T(a_restore_forgets_what_the_copy_does_not_have),
 		T(whatever_a_row_says_fsck_comes_to_an_end),
