@@ -32,7 +32,15 @@ enum {
 	PAGES_DB = 48,
 	PAGES_TRIES = 20
 };
-enum { P_BRANCH = 1, P_LEAF = 2, P_OVERFLOW = 4, P_META = 8, P_LEAF2 = 32 };
+enum {
+	P_BRANCH = 1,
+	P_LEAF = 2,
+	P_OVERFLOW = 4,
+	P_META = 8,
+	P_DIRTY = 16, /* stays set in embedded pages only */
+	P_LEAF2 = 32, /* values of one size, without headers of rows */
+	P_SUBP = 64   /* embedded in a row of another page */
+};
 enum { F_BIGDATA = 1, F_SUBDATA = 2, F_DUPDATA = 4 };
 
 #define PAGES_MAGIC 0xbeefc0deu
@@ -72,10 +80,13 @@ typedef struct pages_walk {
 	wb_error *err;
 } pages_walk;
 
-/* What one tree turned out to have. */
+/* What a tree is, and what it turned out to have. */
 typedef struct pages_count {
-	uint64_t branch, leaf, overflow, entries;
+	const pages_db *db;
+	unsigned subtree; /* 0: main tables, free list; 1: a table; 2: the
+			   * duplicates of one of its keys */
 	bool is_free_list;
+	uint64_t branch, leaf, overflow, entries;
 } pages_count;
 
 /* ---- meta pages --------------------------------------------------------- */
@@ -357,81 +368,202 @@ static wb_code pages_overflow(pages_walk *w, uint64_t number, size_t size,
 
 typedef struct pages_node {
 	const uint8_t *key, *data;
-	uint16_t flags;
+	uint16_t flags, key_len;
 	uint32_t size;  /* leaf: of the data, wherever it lies */
+	uint64_t space; /* in this page */
 	uint64_t child; /* branch */
 } pages_node;
 
+static bool pages_header_fits(const pages_head *head, uint32_t size)
+{
+	return head->lower >= PAGES_HEAD && head->lower <= head->upper &&
+	       head->upper <= size;
+}
+
+static unsigned pages_rows(const pages_head *head)
+{
+	return (unsigned)(head->lower - PAGES_HEAD) >> 1;
+}
+
 /* Node `i` of a page; everything of it lies between `upper` and the end. */
 static wb_code pages_node_read(pages_walk *w, const uint8_t *page,
-			       const pages_head *head, unsigned i,
-			       pages_node *ret)
+			       uint32_t page_bytes, const pages_head *head,
+			       unsigned i, pages_node *ret)
 {
 	bool leaf = head->flags & P_LEAF;
 	uint16_t at, part[4]; /* low, high, flags, key's length */
-	uint64_t need;
 
 	memcpy(&at, page + PAGES_HEAD + 2 * (size_t)i, sizeof(at));
-	if (at < head->upper || (uint32_t)at + PAGES_NODE > w->page_bytes)
+	if (at < head->upper || (uint32_t)at + PAGES_NODE > page_bytes)
 		return pages_bad(w, head->number, "a row lies outside of it");
 	memcpy(part, page + at, sizeof(part));
 	ret->flags = part[2];
+	ret->key_len = part[3];
 	ret->size = part[0] | (uint32_t)part[1] << 16;
 	ret->child = ret->size | (uint64_t)part[2] << 32;
 	ret->key = page + at + PAGES_NODE;
-	ret->data = ret->key + part[3];
-	need = (uint64_t)at + PAGES_NODE + part[3];
+	ret->data = ret->key + ret->key_len;
+	ret->space = PAGES_NODE + ret->key_len;
 	if (leaf)
-		need += ret->flags & F_BIGDATA ? 8 : ret->size;
-	if (need > w->page_bytes)
+		ret->space += ret->flags & F_BIGDATA ? 8 : ret->size;
+	if (at + ret->space > page_bytes)
 		return pages_bad(w, head->number, "a row reaches outside of it");
-	if (leaf && (ret->flags & ~(F_BIGDATA | F_SUBDATA | F_DUPDATA)))
-		return pages_bad(w, head->number, "a row has unknown flags");
+	ret->space += ret->space & 1;
 	return WB_OK;
+}
+
+/* LMDB packs rows from the end of a page on; it deletes one by moving those
+ * before it, and would move beyond the page if they were not as long. */
+static wb_code pages_check_space(pages_walk *w, const pages_head *head,
+				 uint32_t page_bytes, uint64_t space)
+{
+	if (space == page_bytes - head->upper)
+		return WB_OK;
+	return pages_bad(w, head->number, "its rows overlap or leave a gap");
+}
+
+/* Values of one size stand behind the header, and each moves `upper` on by
+ * what is more than the two bytes by which it moves `lower`. */
+static wb_code pages_check_fixed(pages_walk *w, const pages_head *head,
+				 uint32_t page_bytes)
+{
+	uint64_t rows = pages_rows(head), all = rows * head->pad;
+
+	if (head->lower >= PAGES_HEAD && head->pad > 0 &&
+	    all <= page_bytes - PAGES_HEAD &&
+	    head->upper + all == page_bytes + 2 * rows)
+		return WB_OK;
+	return pages_bad(w, head->number, "values of one size are damaged");
+}
+
+/* The duplicates of a key, as long as they are few: a page within a row. */
+static wb_code pages_embedded(pages_walk *w, const pages_head *outer,
+			      const pages_node *node, pages_count *count)
+{
+	bool fixed = count->db->flags & MDB_DUPFIXED;
+	pages_head head = {0};
+	uint64_t space = 0;
+	wb_code code = WB_OK;
+
+	if (node->size >= PAGES_HEAD)
+		memcpy(&head, node->data, sizeof(head));
+	head.number = outer->number; /* for what is said of it */
+	if ((head.flags & ~P_DIRTY) !=
+		    (P_LEAF | P_SUBP | (fixed ? P_LEAF2 : 0)) ||
+	    (!fixed && !pages_header_fits(&head, node->size)))
+		return pages_bad(w, head.number, "duplicates damaged");
+	if (fixed)
+		code = pages_check_fixed(w, &head, node->size);
+	for (unsigned i = 0; !fixed && i < pages_rows(&head); i++) {
+		pages_node inner = {.flags = 0};
+
+		code = pages_node_read(w, node->data, node->size, &head, i,
+				       &inner);
+		if (code == WB_OK && inner.flags != 0)
+			code = pages_bad(w, head.number, "duplicates damaged");
+		if (code != WB_OK)
+			return code;
+		space += inner.space;
+	}
+	if (code == WB_OK && !fixed)
+		code = pages_check_space(w, &head, node->size, space);
+	count->entries += pages_rows(&head);
+	return code;
+}
+
+/* Tables stand in the main one, duplicates in tables that may have some. */
+static bool pages_flags_fit(const pages_node *node, const pages_count *count)
+{
+	switch (node->flags) {
+	case 0:
+	case F_BIGDATA:
+		return true;
+	case F_SUBDATA:
+		return count->subtree == 0 && !count->is_free_list;
+	case F_DUPDATA:
+	case F_DUPDATA | F_SUBDATA:
+		return count->subtree == 1 && count->db->flags & MDB_DUPSORT;
+	default:
+		return false;
+	}
 }
 
 static wb_code pages_leaf(pages_walk *w, const pages_head *head,
 			  const pages_node *node, unsigned level,
-			  unsigned subtree, pages_count *count)
+			  pages_count *count)
 {
 	uint64_t number;
 	pages_db db;
 
-	/* Rows of an embedded page of duplicates count one by one. */
-	if (!(node->flags & F_DUPDATA))
-		count->entries++;
-	if (node->flags & F_BIGDATA) {
-		memcpy(&number, node->data, sizeof(number));
-		return pages_overflow(w, number, node->size, count);
-	}
+	if (!pages_flags_fit(node, count))
+		return pages_bad(w, head->number,
+				 "a row has flags that it cannot have");
 	if (node->flags & F_SUBDATA) {
-		if (node->size != PAGES_DB || subtree + 1 >= PAGES_SUBTREES)
+		if (node->size != PAGES_DB)
 			return pages_bad(w, head->number,
 					 "a table's row is damaged");
 		memcpy(&db, node->data, sizeof(db));
-		if (node->flags & F_DUPDATA)
-			count->entries += db.entries;
-		return pages_tree(w, &db, level + 1, subtree + 1, false);
+		count->entries += node->flags & F_DUPDATA ? db.entries : 1;
+		return pages_tree(w, &db, level + 1, count->subtree + 1, false);
 	}
-	if (node->flags & F_DUPDATA) {
-		pages_head sub;
-
-		if (node->size < PAGES_HEAD)
-			return pages_bad(w, head->number, "duplicates damaged");
-		memcpy(&sub, node->data, sizeof(sub));
-		count->entries += (unsigned)(sub.lower - PAGES_HEAD) >> 1;
+	if (node->flags & F_DUPDATA) /* these count one by one */
+		return pages_embedded(w, head, node, count);
+	count->entries++;
+	if (node->flags & F_BIGDATA) {
+		memcpy(&number, node->data, sizeof(number));
+		return pages_overflow(w, number, node->size, count);
 	}
 	if (count->is_free_list)
 		return pages_free_list(w, node->data, node->size);
 	return WB_OK;
 }
 
+/* LMDB compares numbers without asking for their length. The first key of a
+ * branch is none. */
+static bool pages_key_fits(const pages_node *node, const pages_count *count,
+			   bool first_of_branch)
+{
+	return !(count->db->flags & MDB_INTEGERKEY) || first_of_branch ||
+	       node->key_len == 8 ||
+	       (node->key_len == 4 && !count->is_free_list);
+}
+
 static wb_code pages_page(pages_walk *w, uint64_t number, unsigned level,
-			  unsigned subtree, pages_count *count, unsigned depth)
+			  pages_count *count, unsigned depth);
+
+static wb_code pages_page_rows(pages_walk *w, const uint8_t *page,
+			       const pages_head *head, unsigned level,
+			       pages_count *count, unsigned depth)
+{
+	uint64_t space = 0;
+
+	for (unsigned i = 0; i < pages_rows(head); i++) {
+		pages_node node = {.flags = 0};
+		wb_code code =
+			pages_node_read(w, page, w->page_bytes, head, i, &node);
+
+		if (code == WB_OK &&
+		    !pages_key_fits(&node, count, depth > 1 && i == 0))
+			code = pages_bad(w, head->number,
+					 "a number has the wrong length");
+		if (code == WB_OK)
+			code = depth == 1 ? pages_leaf(w, head, &node, level,
+						       count)
+					  : pages_page(w, node.child, level + 1,
+						       count, depth - 1);
+		if (code != WB_OK)
+			return code;
+		space += node.space;
+	}
+	return pages_check_space(w, head, w->page_bytes, space);
+}
+
+static wb_code pages_page(pages_walk *w, uint64_t number, unsigned level,
+			  pages_count *count, unsigned depth)
 {
 	uint8_t *page = w->buffers + (size_t)level * w->page_bytes;
+	bool fixed = count->subtree == 2 && count->db->flags & MDB_DUPFIXED;
 	pages_head head;
-	unsigned rows;
 	wb_code code;
 
 	if (level >= PAGES_DEPTH_MAX * PAGES_SUBTREES || depth == 0)
@@ -443,43 +575,32 @@ static wb_code pages_page(pages_walk *w, uint64_t number, unsigned level,
 	if (code != WB_OK)
 		return code;
 	memcpy(&head, page, sizeof(head));
-	if (head.number != number || head.lower < PAGES_HEAD ||
-	    head.lower > head.upper || head.upper > w->page_bytes)
-		return pages_bad(w, number, "its header is damaged");
-	rows = (unsigned)(head.lower - PAGES_HEAD) >> 1;
 	w->result.used++;
 	/* Leaves are all on the lowest level. */
-	if (head.flags != (depth == 1 ? P_LEAF : P_BRANCH) &&
-	    head.flags != (P_LEAF | P_LEAF2))
+	fixed = fixed && depth == 1;
+	if (head.flags !=
+	    (depth > 1 ? P_BRANCH : P_LEAF | (fixed ? P_LEAF2 : 0)))
 		return pages_bad(w, number, "of the wrong kind");
+	if (head.number != number ||
+	    (!fixed && !pages_header_fits(&head, w->page_bytes)) ||
+	    (fixed && head.pad != count->db->pad))
+		return pages_bad(w, number, "its header is damaged");
 	*(depth == 1 ? &count->leaf : &count->branch) += 1;
-	if (head.flags & P_LEAF2) {
-		count->entries += rows;
-		return WB_OK;
-	}
-	for (unsigned i = 0; i < rows && code == WB_OK; i++) {
-		pages_node node = {0};
-
-		code = pages_node_read(w, page, &head, i, &node);
-		if (code != WB_OK)
-			break;
-		code = depth == 1 ? pages_leaf(w, &head, &node, level, subtree,
-					       count)
-				  : pages_page(w, node.child, level + 1,
-					       subtree, count, depth - 1);
-	}
-	return code;
+	if (!fixed)
+		return pages_page_rows(w, page, &head, level, count, depth);
+	count->entries += pages_rows(&head);
+	return pages_check_fixed(w, &head, w->page_bytes);
 }
 
 static wb_code pages_tree(pages_walk *w, const pages_db *db, unsigned level,
 			  unsigned subtree, bool is_free_list)
 {
-	pages_count count = {.is_free_list = is_free_list};
+	pages_count count = {
+		.db = db, .subtree = subtree, .is_free_list = is_free_list};
 	wb_code code = WB_OK;
 
 	if (db->root != PAGES_NONE)
-		code = pages_page(w, db->root, level, subtree, &count,
-				  db->depth);
+		code = pages_page(w, db->root, level, &count, db->depth);
 	if (code != WB_OK)
 		return code;
 	if (count.branch != db->branch || count.leaf != db->leaf ||

@@ -39,7 +39,9 @@ typedef struct wbi_pages_result {
 /*
  * Walk every page that the read transaction `txn` can reach, and the list of
  * free ones: each is inside the file, is what its parent says, and belongs to
- * one owner; the number of rows and pages of each table is what it says.
+ * one owner; its rows fill it from the end on, and have only the flags that
+ * they can have there; the number of rows and pages of each table is what it
+ * says.
  * Memory: one bit per page, and 32 pages. WB_ECORRUPT names the page.
  */
 wb_code wbi_pages_check(const char *path, MDB_txn *txn,

@@ -118,19 +118,30 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 /* ---- asking ------------------------------------------------------------- */
 
+/* A connection; thousands of them in a second may use up what a machine has of
+ * port numbers for a moment. */
 static int reach(void)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET,
 				 .sin_port = htons(port)};
 	const struct linger at_once = {1, 0};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	FUZZ_HOLDS(fd >= 0);
-	/* Closed by a reset: no port is left waiting. */
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	FUZZ_HOLDS(!connect(fd, (struct sockaddr *)&to, sizeof(to)));
-	return fd;
+	for (int i = 0; i < TRIES; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		FUZZ_HOLDS(fd >= 0);
+		/* Closed by a reset: no port is left waiting. */
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once,
+			   sizeof(at_once));
+		if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+			return fd;
+		perror("connect");
+		close(fd);
+		poll(NULL, 0, TURNED_AWAY_MS);
+	}
+	FUZZ_HOLDS(!"it can be reached");
+	return -1;
 }
 
 /* What comes within the time; 0: nothing. */
