@@ -69,9 +69,11 @@ stop() {
 trap 'for s in booking billing parking; do stop $s -TERM; done 2>/dev/null
 	rm -rf "$dir"' EXIT
 # Who listens is there before anything is said: what nobody has a queue for is
-# parked.
+# parked. A worker that has said nothing yet counts as running, so its queue is
+# asked for, too.
 listens() {
-	"$waybill" inbox stat --store "$1" 2>&1 | grep -q 'worker  *running'
+	"$waybill" inbox stat --store "$1" >listens 2>&1
+	grep -q "^queue  *$x-" listens && grep -q '^worker  *running' listens
 }
 for service in parking billing booking; do
 	start $service
