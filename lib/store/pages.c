@@ -443,7 +443,6 @@ static wb_code pages_embedded(pages_walk *w, const pages_head *outer,
 	bool fixed = count->db->flags & MDB_DUPFIXED;
 	pages_head head = {0};
 	uint64_t space = 0;
-	wb_code code = WB_OK;
 
 	if (node->size >= PAGES_HEAD)
 		memcpy(&head, node->data, sizeof(head));
@@ -452,10 +451,12 @@ static wb_code pages_embedded(pages_walk *w, const pages_head *outer,
 		    (P_LEAF | P_SUBP | (fixed ? P_LEAF2 : 0)) ||
 	    (!fixed && !pages_header_fits(&head, node->size)))
 		return pages_bad(w, head.number, "duplicates damaged");
+	count->entries += pages_rows(&head);
 	if (fixed)
-		code = pages_check_fixed(w, &head, node->size);
-	for (unsigned i = 0; !fixed && i < pages_rows(&head); i++) {
+		return pages_check_fixed(w, &head, node->size);
+	for (unsigned i = 0; i < pages_rows(&head); i++) {
 		pages_node inner = {.flags = 0};
+		wb_code code;
 
 		code = pages_node_read(w, node->data, node->size, &head, i,
 				       &inner);
@@ -465,10 +466,7 @@ static wb_code pages_embedded(pages_walk *w, const pages_head *outer,
 			return code;
 		space += inner.space;
 	}
-	if (code == WB_OK && !fixed)
-		code = pages_check_space(w, &head, node->size, space);
-	count->entries += pages_rows(&head);
-	return code;
+	return pages_check_space(w, &head, node->size, space);
 }
 
 /* Tables stand in the main one, duplicates in tables that may have some. */

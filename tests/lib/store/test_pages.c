@@ -160,8 +160,7 @@ static void what_lmdb_writes_is_sound(void **state)
 	mdb_env_close(f.env);
 }
 
-/* ---- damage ---------------------------------------------------------------
- */
+/* ---- damage ------------------------------------------------------------- */
 
 enum { LEAF = 2, BRANCH = 1, FLAGS = 10, UPPER = 14, SLOT = 16 };
 enum { ROW_SIZE = -4, ROW_FLAGS = 0, ROW_KEY = 2 };
